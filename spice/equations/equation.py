@@ -1,0 +1,93 @@
+"""One equation: the update of one state for one participant."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spice.equations.terms import CONSTANT, term_exponents
+
+if TYPE_CHECKING:
+    import sympy
+
+
+@dataclass(frozen=True)
+class Equation:
+    """Next value of a state as a polynomial.
+
+    Attributes
+    ----------
+    module : str
+        The module that the equation stands for; also the name of the state's value among the terms.
+    controls : tuple of str
+        Control signals that may appear, in the order of the module's inputs.
+    coefficients : dict of str to float
+        Coefficient of each term that is present: ``"1"``, the module's name, a control, powers
+        (``"c_reward^2"``) and products (joined by a space).
+    """
+
+    module: str
+    controls: tuple[str, ...]
+    coefficients: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Factors that may appear: the state's value, then the control signals."""
+        return (self.module, *self.controls)
+
+    def multiplier(self, inputs: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """How much of the state's value is carried on, the derivative at small values.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array_like, optional
+            Values of the control signals at which to evaluate (default 0).
+
+        Returns
+        -------
+        np.ndarray
+            Terms linear in the state, summed; outside [-1, 1] the state grows from trial to trial.
+        """
+        inputs = inputs or {}
+        total = np.zeros(np.broadcast_shapes(*(np.shape(value) for value in inputs.values())) if inputs else ())
+        for term, coefficient in self.coefficients.items():
+            power, *others = term_exponents(self.features, term)
+            if power == 1:
+                factors = [np.asarray(inputs.get(n, 0.0)) ** p for n, p in zip(self.controls, others, strict=True) if p]
+                total = total + coefficient * np.prod(np.broadcast_arrays(*factors), axis=0) if factors else total + coefficient
+        return total
+
+    def to_string(self, digits: int = 2) -> str:
+        """The equation as one line, e.g. ``(x_value)[k+1] = -0.30 1 + 0.70 x_value[k] + 0.90 c_reward[k]``."""
+        right = ""
+        for term, coefficient in self.coefficients.items():
+            sign = ("-" if coefficient < 0 else "") if not right else (" - " if coefficient < 0 else " + ")
+            right += f"{sign}{abs(coefficient):.{digits}f} {_indexed(term)}"
+        return f"({self.module})[k+1] = {right or f'{0.0:.{digits}f}'}"
+
+    __str__ = to_string
+
+    def to_sympy(self) -> "sympy.Expr":
+        """The right-hand side as a sympy expression of symbols with the features' names."""
+        import sympy
+
+        symbols = [sympy.Symbol(name, real=True) for name in self.features]
+        products = (
+            coefficient * sympy.Mul(*(s**p for s, p in zip(symbols, term_exponents(self.features, term), strict=True)))
+            for term, coefficient in self.coefficients.items()
+        )
+        return sympy.Add(*products)
+
+
+def unite_terms(equations: Iterable[Equation], features: Sequence[str]) -> list[str]:
+    """All terms that appear in any of the equations, the constant first, then by degree and name."""
+    terms = {term for equation in equations for term in equation.coefficients}
+    return sorted(terms, key=lambda term: (sum(term_exponents(features, term)), [-p for p in term_exponents(features, term)]))
+
+
+def _indexed(term: str) -> str:
+    if term == CONSTANT:
+        return term
+    factors = (factor.partition("^") for factor in term.split(" "))
+    return " ".join(f"{name}[k]{caret}{power}" for name, caret, power in factors)

@@ -1,0 +1,60 @@
+"""Exceptions and warnings of the package: every problem a user can cause has one of these names."""
+
+from collections.abc import Iterable
+
+
+class SpiceError(Exception):
+    """Base of all errors raised by the package itself."""
+
+
+class DataError(SpiceError, ValueError):
+    """The choice data cannot be used as given."""
+
+
+class ConfigError(SpiceError, ValueError):
+    """A model, a configuration or a constructor argument does not fit."""
+
+
+class FileError(SpiceError, ValueError):
+    """A saved file is damaged, hostile, or belongs to another model."""
+
+
+class ModuleOutputError(SpiceError, FloatingPointError):
+    """A module returned NaN or infinite values."""
+
+
+class SpiceWarning(UserWarning):
+    """Base of all warnings issued by the package."""
+
+
+class ConvergenceWarning(SpiceWarning):
+    """A fit ended before its convergence criterion was met."""
+
+
+class StabilityWarning(SpiceWarning):
+    """A discovered equation grows without bound over a session."""
+
+
+class LibraryWarning(SpiceWarning):
+    """Candidate terms that the data cannot tell apart were merged or dropped."""
+
+
+def join_problems(title: str, problems: Iterable[str]) -> str:
+    """Format several problems as one message: the only one on one line, several as a list.
+
+    Parameters
+    ----------
+    title : str
+        What is wrong, e.g. ``"The data cannot be used"``.
+    problems : iterable of str
+        One sentence per problem, each naming place and usual fix.
+
+    Returns
+    -------
+    str
+        The message.
+    """
+    problems = list(problems)
+    if len(problems) == 1:
+        return f"{title}: {problems[0]}"
+    return "\n".join([f"{title}:", *(f"  - {problem}" for problem in problems)])

@@ -1,0 +1,465 @@
+"""SpiceEstimator: from choice data to readable equations in one fit."""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from spice.equations import Equation, EquationModule
+from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
+from spice.resources.config import SpiceConfig, did_you_mean
+from spice.resources.dataset import DatasetRNN
+from spice.resources.model_agent import ModelAgent
+from spice.resources.rnn import BaseRNN
+from spice.resources.validation import check_dataset
+from spice.saving import load_equations, load_network, save_equations, save_network
+from spice.sindy import distil
+from spice.sindy.probes import probe_sessions
+from spice.sindy.regression import make_optimizer
+from spice.training import fit_network, negative_log_likelihood
+from spice.training.scales import set_input_scales
+
+__all__ = ["SpiceConfig", "SpiceEstimator"]
+
+
+class SpiceEstimator(BaseEstimator):
+    """Fit a network to choices and distil it into equations.
+
+    Stage 1 fits a recurrent network whose states are updated by small modules; stage 2 (SINDy) distils every module
+    into a sparse equation, for every participant.
+
+    Parameters
+    ----------
+    rnn_class : type, a subclass of BaseRNN
+        The model; ready ones are in ``spice.precoded``.
+    spice_config : SpiceConfig
+        Its modules, signals, libraries and filters.
+    n_actions : int, optional
+        Number of options; default from the data.
+    n_participants : int, optional
+        Number of participants; default from the data.
+    hidden_size : int, default 8
+        Hidden units per module.
+    embedding_size : int, optional
+        Length of the participant embedding; default is the model's own.
+    dropout : float, default 0
+        Dropout rate inside the modules; above 0 the optimiser must be Adam.
+    optimizer : {"auto", "lbfgs", "adam"}, default "auto"
+        Optimiser of the network: full-batch L-BFGS, or Adam; "auto" is L-BFGS unless ``batch_size`` or dropout ask
+        for Adam.
+    learning_rate : float, default 1e-2
+        Adam's step size; for L-BFGS that of the first step (later ones come from its line search).
+    epochs : int, default 1024
+        Passes over the data at most, whichever the optimiser; L-BFGS usually converges much earlier.
+    batch_size : int, optional
+        Sessions per step of Adam; default all.
+    weight_decay : float, default 1
+        Precision of the Gaussian prior on the modules' weights (1: standard normal). Its weight against the data is
+        that of a prior: it fades as trials accumulate.
+    embedding_decay : float, default 1
+        Precision of the Gaussian prior on participant embeddings.
+    sindy_degree : int, default 1
+        Degree of the polynomial libraries.
+    sindy_optimizer : {"STLSQ", "SR3", "SSR", "FROLS"} or pysindy optimizer, default "STLSQ"
+        How to sparsify.
+    sindy_threshold : float, default 0.05
+        Terms whose root-mean-square contribution to the logits is smaller are dropped.
+    sindy_data : {"on-policy", "off-policy"}, default "on-policy"
+        Whether modules are distilled on the participants' own trials, or on probes with random choices.
+    spice_participant_id : optional
+        Distil this participant only (the label the user gave); default all.
+    missing_reward : {"error", "skip"}, default "error"
+        What to do with a choice whose reward is missing: refuse, or score the choice and update nothing from it.
+    device : str or torch.device, default "cpu"
+        Where to compute.
+    dtype : {"float64", "float32"}, default "float64"
+        Precision of the network.
+    random_state : int, optional
+        Seed of the network's start; default is torch's global state.
+    verbose : bool, default False
+        Whether to show a progress bar (on a terminal only).
+
+    Attributes
+    ----------
+    equations_ : dict
+        ``equations_[participant][module]`` is an `Equation`; participants by the labels in the data.
+    rnn_agent, spice_agent : ModelAgent
+        Agents made of the network and of the equations.
+    rnn_model_, spice_model_ : BaseRNN
+        The network, and the same model with equations in its modules' place.
+    history_ : TrainingResult
+        Loss of each epoch, and whether and why the fit ended.
+    timing_ : dict of str to float
+        Seconds per stage: ``"network"``, ``"sindy"``, ``"total"``.
+    participants_ : tuple
+        Labels of the participants, by number.
+    n_actions_, n_participants_ : int
+        As found in the data.
+    """
+
+    def __init__(
+        self,
+        rnn_class: type[BaseRNN] | None = None,
+        spice_config: SpiceConfig | None = None,
+        n_actions: int | None = None,
+        n_participants: int | None = None,
+        hidden_size: int = 8,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        optimizer: str = "auto",
+        learning_rate: float = 1e-2,
+        epochs: int = 1024,
+        batch_size: int | None = None,
+        weight_decay: float = 1.0,
+        embedding_decay: float = 1.0,
+        sindy_degree: int = 1,
+        sindy_optimizer: Any = "STLSQ",
+        sindy_threshold: float = 0.05,
+        sindy_data: str = "on-policy",
+        spice_participant_id: Any = None,
+        missing_reward: str = "error",
+        device: Any = "cpu",
+        dtype: str = "float64",
+        random_state: int | None = None,
+        verbose: bool = False,
+    ):
+        self.rnn_class = rnn_class
+        self.spice_config = spice_config
+        self.n_actions = n_actions
+        self.n_participants = n_participants
+        self.hidden_size = hidden_size
+        self.embedding_size = embedding_size
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.weight_decay = weight_decay
+        self.embedding_decay = embedding_decay
+        self.sindy_degree = sindy_degree
+        self.sindy_optimizer = sindy_optimizer
+        self.sindy_threshold = sindy_threshold
+        self.sindy_data = sindy_data
+        self.spice_participant_id = spice_participant_id
+        self.missing_reward = missing_reward
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X: Any, y: Any = None) -> "SpiceEstimator":
+        """Fit network and equations.
+
+        Parameters
+        ----------
+        X : DatasetRNN or array_like, shape (n_sessions, n_trials, n_features)
+            Choices, outcomes and inputs.
+        y : array_like, shape (n_sessions, n_trials, n_actions), optional
+            The choice that follows each row, one-hot; not needed with a ``DatasetRNN``.
+
+        Returns
+        -------
+        SpiceEstimator
+            Itself.
+        """
+        self._check_parameters()
+        dataset = DatasetRNN.of(X, y, self.n_actions)
+        self._check_data(dataset)
+        self.n_actions_ = dataset.n_actions
+        self.n_participants_ = self.n_participants or self._count_participants(dataset)
+        self.participants_ = tuple(dataset.label("participant", code) for code in range(self.n_participants_))
+        self.labels_ = dict(dataset.labels)
+
+        started = time.perf_counter()
+        with self._seeded():
+            model = self._build()
+            model.columns = dataset.columns
+            set_input_scales(model, dataset)
+            self.history_ = fit_network(
+                model,
+                dataset,
+                optimizer=self.optimizer,
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                batch_size=self.batch_size,
+                weight_decay=self.weight_decay,
+                embedding_decay=self.embedding_decay,
+                verbose=self.verbose,
+            )
+        self._set_network(model)
+        trained = time.perf_counter()
+        self._set_equations(self._distil(dataset))
+        ended = time.perf_counter()
+        self.timing_ = {"network": trained - started, "sindy": ended - trained, "total": ended - started}
+        return self
+
+    def _distil(self, dataset: DatasetRNN) -> dict[int, dict[str, Equation]]:
+        present = dataset.participants.unique().tolist()
+        if self.spice_participant_id is not None:
+            chosen = dataset.code("participant", self.spice_participant_id)
+            if chosen not in present:
+                raise ConfigError(f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants.")
+            present = [chosen]
+        visited = dataset if self.sindy_data == "on-policy" else probe_sessions(dataset)
+        return distil(
+            self.rnn_model_, self.spice_config, visited, present, self.sindy_degree, self.sindy_optimizer, self.sindy_threshold
+        )
+
+    def _build(self) -> BaseRNN:
+        settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
+        model = self.rnn_class.build(
+            self.n_actions_, self.n_participants_, hidden_size=self.hidden_size, dropout=self.dropout, **settings
+        )
+        unknown = [name for name in self.spice_config.rnn_modules if name not in model.submodules_rnn]
+        forgotten = [name for name in model.submodules_rnn if name not in self.spice_config.rnn_modules]
+        known = list(model.submodules_rnn)
+        problems = [
+            f"rnn_modules names {name!r}, which is no module of {self.rnn_class.__name__} "
+            f"({', '.join(known) or 'none'}){did_you_mean(name, known)}."
+            for name in unknown
+        ] + [f"the module {name!r} of {self.rnn_class.__name__} is missing in rnn_modules." for name in forgotten]
+        if problems:
+            raise ConfigError(join_problems("spice_config does not fit the model", problems))
+        return model.to(device=self.device, dtype=getattr(torch, self.dtype))
+
+    def _set_network(self, model: BaseRNN) -> None:
+        model.eval()
+        model.set_initial_state()  # drop the last pass: its tensors hold the graph
+        self.rnn_model_ = model
+        self.rnn_agent = ModelAgent(model)
+
+    def _set_equations(self, equations: dict[int, dict[str, Equation]], model: BaseRNN | None = None) -> None:
+        """Let equations stand in for the modules of a copy of the network."""
+        self.spice_model_ = deepcopy(self.rnn_model_ if model is None else model).eval()
+        modules = {}
+        for name in self.spice_config.rnn_modules:
+            rows = {participant: entry[name] for participant, entry in equations.items()}
+            modules[name] = EquationModule(rows, self.n_participants_).to(self.device)
+        self.spice_model_.integrate_equations(modules)
+        self.equations_ = {self.participants_[participant]: entry for participant, entry in equations.items()}
+        self.spice_agent = ModelAgent(self.spice_model_)
+
+    # ------------------------------------------------------------------ use
+
+    def predict(self, X: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Choice probabilities of network and equations.
+
+        Parameters
+        ----------
+        X : DatasetRNN or array_like, shape (n_sessions, n_trials, n_features)
+            Choices and outcomes; row t predicts the choice of trial t + 1.
+
+        Returns
+        -------
+        prob_rnn, prob_spice : np.ndarray, shape (n_sessions, n_trials, n_actions), or None
+            Probabilities by the network and by the equations (None for a half that was not loaded); NaN in the padding after a
+            session's end, and by the equations of participants that have none.
+        """
+        self._check_fitted()
+        dataset = self._aligned(DatasetRNN.of(X, n_actions=self.n_actions_))
+        trailing = dataset.observed.flip(1).cumsum(1).flip(1) == 0
+        results = []
+        for model in (getattr(self, "rnn_model_", None), getattr(self, "spice_model_", None)):
+            if model is None:
+                results.append(None)
+                continue
+            with torch.no_grad():
+                probabilities = torch.softmax(self._logits(model, dataset), dim=-1).cpu()
+            results.append(probabilities.masked_fill(trailing.unsqueeze(-1), torch.nan).double().numpy())
+        if results[1] is not None:
+            self._warn_without_equations(dataset)
+        return results[0], results[1]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood per scored choice of the equations, in nats.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        self._check_fitted()
+        if not hasattr(self, "spice_model_"):
+            raise NotFittedError("score needs the equations: load them with load_spice(path_spice=...), or fit.")
+        dataset = self._aligned(DatasetRNN.of(X, y, self.n_actions_))
+        if not dataset.n_scored:
+            raise DataError("there is no choice to score: give y, or a DatasetRNN whose ys are not all missing.")
+        with torch.no_grad():
+            logits = self._logits(self.spice_model_, dataset)
+            return -float(negative_log_likelihood(logits, dataset.ys.to(logits))) / dataset.n_scored
+
+    def print_spice_model(self, participant_id: Any = None) -> None:
+        """Print the equations, and the scaling parameters where the model has any.
+
+        Parameters
+        ----------
+        participant_id : optional
+            Label of the participant; default is the first that has equations.
+        """
+        print(self.format_spice_model(participant_id))
+
+    def format_spice_model(self, participant_id: Any = None) -> str:
+        """The text that `print_spice_model` prints."""
+        self._check_fitted()
+        if not hasattr(self, "equations_"):
+            raise NotFittedError("there are no equations: load them with load_spice(path_spice=...), or fit.")
+        known = list(self.equations_)
+        label = known[0] if participant_id is None else participant_id
+        if label not in self.equations_:
+            raise ConfigError(f"there are no equations for participant {label!r}{did_you_mean(label, known)}.")
+        lines = [str(equation) for equation in self.equations_[label].values()]
+        number = torch.tensor([self.participants_.index(label)])
+        with torch.no_grad():
+            betas = self.spice_model_.scaling_values(number.to(self.device))
+        lines += [f"beta({state}) = {value.item():.2f}" for state, value in betas.items()]
+        if len(known) > 1:
+            lines.insert(0, f"participant {label} (one of {len(known)}):")
+        return "\n".join(lines)
+
+    def _logits(self, model: BaseRNN, dataset: DatasetRNN) -> torch.Tensor:
+        return model(dataset.xs, batch_first=True)[0]
+
+    def _warn_without_equations(self, dataset: DatasetRNN) -> None:
+        labels = {self.participants_[code] for code in dataset.participants.tolist()}
+        without = [label for label in self.participants_ if label in labels and label not in self.equations_]
+        if without:
+            warnings.warn(
+                f"there are no equations for participant(s) {', '.join(map(str, without[:10]))}"
+                f"{' ...' if len(without) > 10 else ''}: their predictions by equations are NaN.",
+                SpiceWarning,
+                stacklevel=3,
+            )
+
+    # ------------------------------------------------------------------ save and load
+
+    def save_spice(self, path_rnn: Any = None, path_spice: Any = None) -> None:
+        """Save network, equations, or both.
+
+        The files hold tensors and plain data only; writing is atomic.
+
+        Parameters
+        ----------
+        path_rnn : path-like, optional
+            Where to save the network.
+        path_spice : path-like, optional
+            Where to save the equations (with the scaling parameters they need).
+        """
+        self._check_fitted()
+        if path_rnn is None and path_spice is None:
+            raise ConfigError("save_spice needs path_rnn, path_spice, or both.")
+        if path_rnn is not None:
+            save_network(path_rnn, self)
+        if path_spice is not None:
+            save_equations(path_spice, self)
+
+    def load_spice(self, path_rnn: Any = None, path_spice: Any = None) -> "SpiceEstimator":
+        """Load network, equations, or both; nothing in the files is executed.
+
+        Parameters
+        ----------
+        path_rnn : path-like, optional
+            A file of `save_spice`.
+        path_spice : path-like, optional
+            Likewise. With only one of the two, the other half of `predict` is None.
+
+        Returns
+        -------
+        SpiceEstimator
+            Itself.
+
+        Raises
+        ------
+        FileError
+            If a file is damaged, hostile, or of another model.
+        """
+        if path_rnn is None and path_spice is None:
+            raise ConfigError("load_spice needs path_rnn, path_spice, or both.")
+        self._check_parameters()
+        if path_rnn is not None:
+            self._set_network(load_network(path_rnn, self))
+        if path_spice is not None:
+            equations, model = load_equations(path_spice, self)
+            self._set_equations(equations, model)
+        return self
+
+    # ------------------------------------------------------------------ checks
+
+    def _check_parameters(self) -> None:
+        problems = []
+        if not (isinstance(self.rnn_class, type) and issubclass(self.rnn_class, BaseRNN)):
+            problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
+        if not isinstance(self.spice_config, SpiceConfig):
+            problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
+        for name in ("hidden_size", "epochs", "sindy_degree", "n_actions", "n_participants", "batch_size", "embedding_size"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+                problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
+        for name in ("learning_rate", "sindy_threshold", "weight_decay", "embedding_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value < 0:
+                problems.append(f"{name} must be a number of at least 0, not {value!r}.")
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout must lie in [0, 1), not {self.dropout!r}.")
+        for name, known in (("dtype", ("float64", "float32")), ("sindy_data", ("on-policy", "off-policy"))):
+            if getattr(self, name) not in known:
+                problems.append(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
+        if problems:
+            raise ConfigError(join_problems("SpiceEstimator cannot be used", problems))
+        make_optimizer(self.sindy_optimizer, self.sindy_threshold)
+
+    def _check_data(self, dataset: DatasetRNN) -> None:
+        if self.n_actions is not None and dataset.n_actions != self.n_actions:
+            raise DataError(f"the data have {dataset.n_actions} actions, but n_actions={self.n_actions}.")
+        check_dataset(dataset, self.n_participants, self.missing_reward)
+        if not dataset.n_scored:
+            raise DataError("there is no choice to fit: ys are all missing.")
+
+    @staticmethod
+    def _count_participants(dataset: DatasetRNN) -> int:
+        return max(int(dataset.participants.max()) + 1, len(dataset.labels.get("participant", ())))
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "rnn_model_") and not hasattr(self, "spice_model_"):
+            raise NotFittedError("this SpiceEstimator is not fitted yet; call fit or load_spice first.")
+
+    def _aligned(self, dataset: DatasetRNN) -> DatasetRNN:
+        """The data with participants numbered as they were in the fit: by label, where there are labels."""
+        if dataset.n_actions != self.n_actions_:
+            raise DataError(f"the data have {dataset.n_actions} actions, the model has {self.n_actions_}.")
+        choices, known = dataset.labels.get("choice"), self.labels_.get("choice")
+        if choices and known and choices != known:
+            raise DataError(f"the data's choices are {list(choices)}, the model's {list(known)}; convert with choices={list(known)}.")
+        labels = dataset.labels.get("participant")
+        if labels and "participant" in self.labels_ and labels != self.participants_:
+            unknown = [label for label in labels if label not in self.participants_]
+            if unknown:
+                raise DataError(f"the model was not fitted to participant(s) {', '.join(map(repr, unknown[:10]))}.")
+            numbers = torch.tensor([self.participants_.index(label) for label in labels], dtype=torch.float32)
+            xs = dataset.xs.clone()
+            xs[..., dataset.columns.participant] = numbers[dataset.column("participant").long()]
+            dataset = DatasetRNN(xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": self.participants_})
+        check_dataset(dataset, self.n_participants_, self.missing_reward)
+        return dataset
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Torch's random state from ``random_state``, restored afterwards; untouched without one."""
+        if self.random_state is None:
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            yield

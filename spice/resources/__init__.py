@@ -1,0 +1,1 @@
+"""What a user's own script is built from: data, networks, agents and tasks."""

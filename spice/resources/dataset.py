@@ -1,0 +1,182 @@
+"""Choice data: sessions of trials with named columns, missing trials and labels (DESIGN section 5)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from spice.errors import ConfigError, DataError
+from spice.resources.columns import Columns
+
+
+class DatasetRNN(Dataset):
+    """Sessions of trials: who chose what, and what came of it.
+
+    ``xs[:, t]`` is trial t (its choice, its outcome), ``ys[:, t]`` the choice of trial t + 1. A missing or
+    padded trial has NaN in its choice columns, and in ``ys`` where it is the target; an unobserved reward
+    is NaN. Both arrays are stored as writable float32 tensors: ``dataset.xs[..., -1] = 0`` changes the data.
+
+    Parameters
+    ----------
+    xs : array_like, shape (n_sessions, n_trials, n_features)
+        One-hot choice, reward per action, further inputs, then block, experiment, participant; with exactly
+        ``2 * n_actions + 1`` columns the last one is the participant.
+    ys : array_like, shape (n_sessions, n_trials, n_actions)
+        One-hot choice of the following trial.
+    columns : sequence of str, optional
+        Names of the columns of ``xs`` (all, or those after choices and rewards).
+    labels : mapping, optional
+        For coded columns (``"participant"``, ``"choice"``, ``"block"``, an input) the user's label of
+        each code, in order.
+    table_columns : mapping, optional
+        Names that the columns had in the table they came from; ``to_table`` uses them.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit together or there are no data.
+    ConfigError
+        If the columns cannot be named.
+    """
+
+    def __init__(
+        self,
+        xs: Any,
+        ys: Any,
+        columns: Sequence[str] | None = None,
+        labels: Mapping[str, Sequence[Any]] | None = None,
+        table_columns: Mapping[str, Any] | None = None,
+    ):
+        self.xs = _as_tensor(xs, "xs")
+        self.ys = _as_tensor(ys, "ys")
+        _check_shapes(self.xs, self.ys)
+        self.columns = Columns.make(self.ys.shape[2], self.xs.shape[2], columns)
+        self.labels = {name: tuple(values) for name, values in (labels or {}).items()}
+        self.table_columns = dict(table_columns or {})
+
+    @classmethod
+    def of(cls, xs: Any, ys: Any = None, n_actions: int | None = None) -> "DatasetRNN":
+        """Take whatever the user gave as a dataset.
+
+        Parameters
+        ----------
+        xs : DatasetRNN or array_like
+            The data; a ``DatasetRNN`` is returned as it is.
+        ys : array_like, optional
+            Targets; without them nothing is scored.
+        n_actions : int, optional
+            Needed only when ``ys`` is left out.
+        """
+        if isinstance(xs, DatasetRNN):
+            return xs
+        xs = _as_tensor(xs, "xs")
+        if ys is None:
+            if n_actions is None:
+                raise DataError("ys is missing: give the one-hot choice of the following trial, or a DatasetRNN.")
+            ys = torch.full((*xs.shape[:2], n_actions), torch.nan)
+        return cls(xs, ys)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of options."""
+        return self.columns.n_actions
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of ``xs``: (n_sessions, n_trials, n_features)."""
+        return self.xs.shape
+
+    def __len__(self) -> int:
+        return self.xs.shape[0]
+
+    def __getitem__(self, index: Any) -> "DatasetRNN":
+        if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis:
+            index = index[0]  # scikit-learn asks for data[rows, ...]
+        if index is None or isinstance(index, (tuple, str)):
+            raise IndexError(f"a dataset is indexed by session, not by {index!r}; for trials index its xs and ys.")
+        index = index.numpy() if isinstance(index, torch.Tensor) else index
+        sessions = np.atleast_1d(np.arange(len(self))[index]).copy()  # torch takes no negative steps
+        return self.replace(self.xs[sessions], self.ys[sessions])
+
+    def replace(self, xs: torch.Tensor, ys: torch.Tensor) -> "DatasetRNN":
+        """Other data with the same columns and labels."""
+        return DatasetRNN(xs, ys, self.columns.names, self.labels, self.table_columns)
+
+    def column(self, name: str) -> torch.Tensor:
+        """One column of ``xs`` by name, shape (n_sessions, n_trials)."""
+        return self.xs[..., self.columns.index(name)]
+
+    @property
+    def participants(self) -> torch.Tensor:
+        """Participant number of each session, int64, shape (n_sessions,)."""
+        return self.xs[:, 0, self.columns.participant].long()
+
+    @property
+    def observed(self) -> torch.Tensor:
+        """Where a choice was made, bool, shape (n_sessions, n_trials)."""
+        return ~self.xs[..., self.columns.choice].isnan().any(-1)
+
+    @property
+    def scored(self) -> torch.Tensor:
+        """Where ``ys`` holds a choice to predict, bool, shape (n_sessions, n_trials)."""
+        return ~self.ys.isnan().any(-1)
+
+    @property
+    def n_scored(self) -> int:
+        """Number of choices that are predicted."""
+        return int(self.scored.sum())
+
+    def label(self, column: str, code: int) -> Any:
+        """The user's label of a code: the code itself where no labels were given."""
+        labels = self.labels.get(column)
+        return labels[code] if labels is not None and 0 <= code < len(labels) else code
+
+    def code(self, column: str, label: Any) -> int:
+        """The code of a label.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such label.
+        """
+        labels = self.labels.get(column)
+        if labels is None:
+            return int(label)
+        if label not in labels:
+            known = ", ".join(repr(name) for name in labels[:10]) + (", ..." if len(labels) > 10 else "")
+            raise ConfigError(f"there is no {column} {label!r}; there are {known}.")
+        return labels.index(label)
+
+    def __repr__(self) -> str:
+        return (
+            f"DatasetRNN({len(self)} sessions x {self.shape[1]} trials, {self.n_actions} actions, "
+            f"{len(self.participants.unique())} participants, {self.n_scored} scored choices)"
+        )
+
+
+def _as_tensor(values: Any, name: str) -> torch.Tensor:
+    try:
+        tensor = torch.as_tensor(values if isinstance(values, torch.Tensor) else np.asarray(values, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be an array of numbers: {error}") from None
+    return tensor.detach().to(device="cpu", dtype=torch.float32, copy=True)
+
+
+def _check_shapes(xs: torch.Tensor, ys: torch.Tensor) -> None:
+    for name, tensor, last in (("xs", xs, "n_features"), ("ys", ys, "n_actions")):
+        if tensor.ndim != 3:
+            raise DataError(
+                f"{name} must have three dimensions (n_sessions, n_trials, {last}), "
+                f"but has shape {tuple(tensor.shape)}."
+            )
+    if xs.shape[:2] != ys.shape[:2]:
+        raise DataError(
+            f"xs has {xs.shape[0]} sessions of {xs.shape[1]} trials, ys has {ys.shape[0]} of {ys.shape[1]}: "
+            "row t of ys is the choice that follows row t of xs, so both need the same shape."
+        )
+    if xs.shape[0] == 0 or xs.shape[1] == 0:
+        raise DataError(f"the data are empty: {xs.shape[0]} sessions of {xs.shape[1]} trials.")
+    if ys.shape[2] < 2:
+        raise DataError(f"ys has {ys.shape[2]} action column(s); a choice needs at least two (one-hot).")

@@ -1,0 +1,125 @@
+"""Files that hold tensors and plain data only: atomic to write, safe to read."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spice import __version__
+from spice.errors import FileError
+
+FORMAT = "spice"
+FORMAT_VERSION = 1
+
+
+def write_file(path: str | os.PathLike, kind: str, header: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Write a file atomically: either it is there whole, or the old one is.
+
+    Parameters
+    ----------
+    path : path-like
+        Where to write.
+    kind : str
+        What it holds, ``"rnn"`` or ``"spice"``.
+    header : dict
+        What identifies the model: class, configuration, settings.
+    payload : dict
+        Tensors and plain data.
+    """
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package_version": __version__,
+        "kind": kind,
+        "header": header,
+        "payload": payload,
+    }
+    content["checksum"] = _checksum(content)
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own mode would lock colleagues out
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a file without executing anything in it.
+
+    Returns
+    -------
+    header, payload : dict
+        As they were written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileError
+        If it is damaged, holds anything but tensors and plain data, or is of another kind.
+    """
+    name = os.fspath(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except pickle.UnpicklingError:
+        raise FileError(
+            f"{name} was refused: it is no SPICE file, or it holds code. Only tensors and plain data are read; "
+            "use files written by save_spice of this package."
+        ) from None
+    except Exception as error:
+        raise FileError(f"{name} is damaged or no SPICE file ({type(error).__name__}); save it again.") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileError(f"{name} is no SPICE file; use files written by save_spice.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise FileError(
+            f"{name} has format version {content.get('format_version')}, this package reads version {FORMAT_VERSION}; "
+            f"it was written by version {content.get('package_version')} of the package."
+        )
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content):
+        raise FileError(f"{name} is damaged: its checksum does not fit its contents; save it again.")
+    if content["kind"] != kind:
+        raise FileError(
+            f"{name} holds a {content['kind']!r} file, not a {kind!r} file; were path_rnn and path_spice swapped?"
+        )
+    return content["header"], content["payload"]
+
+
+def _checksum(content: Any) -> str:
+    """SHA-256 over tensors and plain data, whatever way they are stored."""
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, dict):
+            digest.update(b"{")
+            for key, entry in value.items():
+                digest.update(repr(key).encode())
+                feed(entry)
+            digest.update(b"}")
+        elif isinstance(value, (list, tuple)):
+            digest.update(b"[")
+            for entry in value:
+                feed(entry)
+            digest.update(b"]")
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    feed(content)
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""The small networks that models are made of: one per cognitive mechanism."""
+
+import torch
+from torch import nn
+
+
+class UpdateModule(nn.Module):
+    """Update of one state: its value plus a small tanh network of value, inputs and embedding.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of inputs besides the state's value.
+    embedding_size : int, default 0
+        Length of the participant embedding that the module reads.
+    hidden_size : int, default 8
+        Number of hidden units.
+    dropout : float, default 0
+        Dropout rate before the output.
+
+    Notes
+    -----
+    Inputs are divided by the buffer ``input_scale`` (set before training), so that points between 0 and 100 are
+    learned from as easily as rewards of 0 and 1.
+    """
+
+    def __init__(self, input_size: int, embedding_size: int = 0, hidden_size: int = 8, dropout: float = 0.0):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden = nn.Linear(1 + input_size, hidden_size)
+        self.embedding = nn.Linear(embedding_size, hidden_size, bias=False) if embedding_size else None
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.output = nn.Linear(hidden_size, 1)
+        self.register_buffer("input_scale", torch.ones(input_size))
+        # start close to "the state stays as it is", so that long sessions do not drift before the first step
+        with torch.no_grad():
+            self.output.weight.mul_(0.1)
+            self.output.bias.zero_()
+
+    def forward(
+        self,
+        value: torch.Tensor,
+        inputs: torch.Tensor,
+        embedding: torch.Tensor | None = None,
+        participant: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Next value of the state.
+
+        Parameters
+        ----------
+        value : torch.Tensor, shape (n_batch, n_actions)
+            The state.
+        inputs : torch.Tensor, shape (n_batch, n_actions, input_size)
+            What the update depends on.
+        embedding : torch.Tensor, shape (n_batch, embedding_size), optional
+            Participant embedding.
+        participant : torch.Tensor, shape (n_batch,), optional
+            Unused here: equations in a module's place look their coefficients up by it.
+
+        Returns
+        -------
+        torch.Tensor, shape (n_batch, n_actions)
+        """
+        features = value.unsqueeze(-1)
+        if self.input_size:
+            features = torch.cat([features, inputs / self.input_scale], dim=-1)
+        hidden = self.hidden(features)
+        if self.embedding is not None:
+            hidden = hidden + self.embedding(embedding).unsqueeze(1)
+        hidden = torch.tanh(hidden)
+        if self.dropout is not None:
+            hidden = self.dropout(hidden)
+        return value + self.output(hidden).squeeze(-1)
+
+
+class ScalingParameter(nn.Module):
+    """A scaling parameter (inverse temperature), one for all or a linear function of the embedding.
+
+    Parameters
+    ----------
+    embedding_size : int, default 0
+        Length of the participant embedding; 0 for one parameter common to all.
+    """
+
+    def __init__(self, embedding_size: int = 0):
+        super().__init__()
+        self.parameter = nn.Parameter(torch.ones(1))
+        self.embedding = nn.Linear(embedding_size, 1, bias=False) if embedding_size else None
+
+    def forward(self, embedding: torch.Tensor | None = None) -> torch.Tensor:
+        """The parameter, shape (n_batch, 1), or (1,) without an embedding."""
+        return self.parameter if self.embedding is None else self.parameter + self.embedding(embedding)
+
+
+class ParticipantEmbedding(nn.Embedding):
+    """One trainable vector per participant, with dropout.
+
+    Parameters
+    ----------
+    n_participants : int
+        Number of participants.
+    embedding_size : int
+        Length of each vector.
+    dropout : float, default 0
+        Dropout rate.
+    """
+
+    def __init__(self, n_participants: int, embedding_size: int, dropout: float = 0.0):
+        super().__init__(n_participants, embedding_size)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Vectors of the participants with these numbers, shape (..., embedding_size)."""
+        vectors = super().forward(input)
+        return vectors if self.dropout is None else self.dropout(vectors)

@@ -1,0 +1,103 @@
+"""What a model sees of one trial, and the states it carries from trial to trial."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of all sessions in the batch.
+
+    Attributes
+    ----------
+    action : torch.Tensor, shape (n_batch, n_actions)
+        One-hot choice; all zero where no choice was made.
+    reward : torch.Tensor, shape (n_batch, n_actions)
+        Reward of each option, 0 where unobserved.
+    inputs : dict of str to torch.Tensor, each (n_batch, n_actions)
+        Inputs seen with the outcome.
+    shown : dict of str to torch.Tensor, each (n_batch, n_actions)
+        Inputs shown before this trial's choice: for the update.
+    next_shown : dict of str to torch.Tensor, each (n_batch, n_actions)
+        Inputs shown before the next choice: for the prediction.
+    embedding : torch.Tensor, shape (n_batch, embedding_size), or None
+        Participant embedding, if the model has one.
+    """
+
+    action: torch.Tensor
+    reward: torch.Tensor
+    inputs: dict[str, torch.Tensor]
+    shown: dict[str, torch.Tensor]
+    next_shown: dict[str, torch.Tensor]
+    embedding: torch.Tensor | None = None
+
+
+class States(dict[str, torch.Tensor]):
+    """States by name; a trial without a choice leaves them as they were.
+
+    Parameters
+    ----------
+    values : mapping of str to torch.Tensor, each (n_batch, n_actions)
+        Values at the start of the trial.
+    carried : torch.Tensor, shape (n_batch, 1), bool, optional
+        Sessions in which this trial has no choice.
+    """
+
+    def __init__(self, values: Mapping[str, torch.Tensor], carried: torch.Tensor | None = None):
+        super().__init__(values)
+        self._start = dict(values)
+        self._carried = carried
+
+    def __setitem__(self, name: str, value: torch.Tensor) -> None:
+        if self._carried is not None and name in self._start:
+            value = torch.where(self._carried, self._start[name], value)
+        super().__setitem__(name, value)
+
+    def set_all(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Set several states at once."""
+        for name, value in values.items():
+            self[name] = value
+
+
+class Logits:
+    """Collects the logits of each trial: writing into one tensor would make the backward pass quadratic."""
+
+    def __init__(self, n_trials: int):
+        self._trials: list[torch.Tensor | None] = [None] * n_trials
+
+    def __setitem__(self, trial: int, value: torch.Tensor) -> None:
+        self._trials[trial] = value
+
+    def __getitem__(self, trial: int) -> torch.Tensor | None:
+        return self._trials[trial]
+
+    def stack(self) -> torch.Tensor:
+        """All logits, shape (n_trials, n_batch, n_actions).
+
+        Raises
+        ------
+        ValueError
+            If a trial was given none.
+        """
+        empty = [trial for trial, value in enumerate(self._trials) if value is None]
+        if empty:
+            raise ValueError(f"forward set no logits[timestep] for {len(empty)} trials, the first is trial {empty[0]}.")
+        return torch.stack(self._trials)
+
+
+class Clock:
+    """Counts trials and tells the model when a new one begins."""
+
+    def __init__(self, n_trials: int, begin_trial):
+        self._n_trials = n_trials
+        self._begin_trial = begin_trial
+
+    def __len__(self) -> int:
+        return self._n_trials
+
+    def __iter__(self) -> Iterator[int]:
+        for trial in range(self._n_trials):
+            self._begin_trial(trial)
+            yield trial

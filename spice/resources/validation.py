@@ -1,0 +1,149 @@
+"""Checks of choice data before they are used: every problem named by column, session and trial."""
+
+import warnings
+
+import torch
+
+from spice.errors import DataError, SpiceWarning, join_problems
+from spice.resources.dataset import DatasetRNN
+
+
+def check_dataset(dataset: DatasetRNN, n_participants: int | None = None, missing_reward: str = "error") -> None:
+    """Check that a model can be fitted to these data.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The data.
+    n_participants : int, optional
+        Number of participants that the model knows; default is any number.
+    missing_reward : {"error", "skip"}
+        Whether a choice without its reward is an error, or is scored and its outcome updates nothing.
+
+    Raises
+    ------
+    DataError
+        If they are not usable; all problems are listed at once.
+    """
+    if missing_reward not in ("error", "skip"):
+        raise DataError(f"missing_reward={missing_reward!r} is unknown; choose 'error' or 'skip'.")
+    problems = [
+        *_one_hot(dataset.xs[..., dataset.columns.choice], "the choice columns of xs"),
+        *_one_hot(dataset.ys, "ys"),
+        *_rewards(dataset, missing_reward),
+        *_inputs(dataset),
+        *_participants(dataset, n_participants),
+    ]
+    if problems:
+        raise DataError(join_problems("The data cannot be used", problems))
+    _warn_if_shifted(dataset)
+
+
+def _one_hot(values: torch.Tensor, where: str) -> list[str]:
+    """Each row is one-hot, or all NaN (missing)."""
+    if (values == -1).all(-1).any():
+        session, trial = _first((values == -1).all(-1))
+        return [
+            f"{where} are -1 in session {session}, trial {trial}: code missing and padded trials as NaN "
+            "(xs[xs == -1] = np.nan), not -1."
+        ]
+    missing = values.isnan().all(-1)
+    one_hot = ((values == 0) | (values == 1)).all(-1) & (values.sum(-1) == 1)
+    wrong = ~(missing | one_hot)
+    if not wrong.any():
+        return []
+    session, trial = _first(wrong)
+    row = [float(f"{value:.4g}") for value in values[session, trial].tolist()]
+    return [
+        f"{where} must be one-hot, but session {session}, trial {trial} has {row}{_count(wrong)}; use one column per action "
+        "with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is missing."
+    ]
+
+
+def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
+    """Rewards are finite, there for the chosen option, and unobserved ones are not coded -1."""
+    rewards = dataset.xs[..., dataset.columns.reward]
+    chosen = dataset.xs[..., dataset.columns.choice] == 1
+    problems = []
+    if rewards.isinf().any():
+        session, trial, action = _first(rewards.isinf())
+        problems.append(
+            f"reward_{action} is infinite in session {session}, trial {trial}; correct it, or set it to NaN if unobserved."
+        )
+    not_chosen = ~chosen & dataset.observed.unsqueeze(-1)
+    if not_chosen.any() and (rewards[not_chosen] == -1).all() and not (rewards[chosen] == -1).any():
+        problems.append(
+            "every reward of an option not chosen is -1 and no reward of a chosen one is: unobserved rewards are coded NaN "
+            "here, not -1. Set them with rewards[rewards == -1] = np.nan."
+        )
+    unknown = chosen & rewards.isnan()
+    if missing_reward == "error" and unknown.any():
+        session, trial, action = _first(unknown)
+        problems.append(
+            f"reward_{action} is missing (NaN) in session {session}, trial {trial} although option {action} was chosen"
+            f"{_count(unknown)}; fill it in, or use missing_reward='skip' (the choice is scored, the outcome updates nothing)."
+        )
+    return problems
+
+
+def _inputs(dataset: DatasetRNN) -> list[str]:
+    """Inputs are finite wherever a choice was made."""
+    problems = []
+    for name in dataset.columns.inputs + dataset.columns.shown:
+        wrong = ~torch.isfinite(dataset.column(name)) & dataset.observed
+        if wrong.any():
+            session, trial = _first(wrong)
+            problems.append(
+                f"the column {name!r} is NaN or infinite in session {session}, trial {trial}{_count(wrong)}; fill it in, or "
+                "mark the trial as missing (NaN in its choice columns)."
+            )
+    return problems
+
+
+def _participants(dataset: DatasetRNN, n_participants: int | None) -> list[str]:
+    """Participant numbers are whole, from 0 on, known to the model, and the same all through a session."""
+    ids = dataset.column("participant")
+    first = ids[:, :1]
+    wrong = ~torch.isfinite(first) | (first < 0) | (first != first.round())
+    if wrong.any():
+        session, _ = _first(wrong)
+        return [
+            f"the participant of session {session} is {first[session].item():g}{_count(wrong)}; number participants 0, 1, 2, ..."
+        ]
+    changes = (ids != first) & dataset.observed
+    if changes.any():
+        session, trial = _first(changes)
+        return [
+            f"the participant changes within session {session}, at trial {trial}; a session is one participant's "
+            "uninterrupted run of trials, so split it."
+        ]
+    if n_participants is not None and (first >= n_participants).any():
+        session, _ = _first(first >= n_participants)
+        return [
+            f"the participant of session {session} is {first[session].item():g}, but n_participants={n_participants} allows "
+            f"0 to {n_participants - 1}; raise n_participants, or leave it out."
+        ]
+    return []
+
+
+def _warn_if_shifted(dataset: DatasetRNN) -> None:
+    """Say so when ys is not the choice of the following row: the usual slip of a hand-made array."""
+    following = dataset.xs[:, 1:, dataset.columns.choice]
+    differs = ((dataset.ys[:, :-1] != following) & ~dataset.ys[:, :-1].isnan() & ~following.isnan()).any(-1)
+    if differs.any():
+        session, trial = _first(differs)
+        warnings.warn(
+            f"ys of session {session}, trial {trial} is not the choice in row {trial + 1} of xs{_count(differs)}: ys[:, t] must "
+            "be the choice of trial t + 1. If rows were left out, put missing trials (NaN) in their place.",
+            SpiceWarning,
+            stacklevel=4,
+        )
+
+
+def _first(wrong: torch.Tensor) -> list[int]:
+    return wrong.nonzero()[0].tolist()
+
+
+def _count(wrong: torch.Tensor) -> str:
+    more = int(wrong.sum()) - 1
+    return f" (and {more} more)" if more else ""

@@ -1,0 +1,383 @@
+"""Tidy tables in and out: one row per trial becomes a ``DatasetRNN``, and back (DESIGN section 5)."""
+
+import difflib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
+from spice.resources.columns import META_COLUMNS, NEXT
+from spice.resources.dataset import DatasetRNN
+from spice.utils.cells import code_of, numbers_of, plain
+from spice.utils.to_table import to_table
+
+__all__ = ["convert_dataset", "to_table"]
+
+MISSING_TEXT = ("", "NA", "NaN", "nan")
+MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
+MAX_STRETCH = 10  # gaps may make a session this many times as long
+MAX_EXACT = 2**24  # float32, in which xs is stored, holds whole numbers exactly up to here
+
+
+def convert_dataset(
+    table: Any,
+    *,
+    participant: str,
+    choice: str,
+    reward: str | Sequence[str],
+    block: str | None = None,
+    trial: str | None = None,
+    inputs: str | Sequence[str] = (),
+    shown: str | Sequence[str] = (),
+    choices: Sequence[Any] | None = None,
+    missing_reward: str = "error",
+) -> DatasetRNN:
+    """Turn a tidy table, one row per trial, into sessions of trials.
+
+    A session is one participant's block. Labels of choices, participants, blocks and categorical inputs
+    (text or True/False) become codes 0, 1, ... in sorted order and are kept in ``labels`` of the result.
+    Sessions are ordered by participant and block; shorter ones are padded at the end. Columns that are
+    not named here are not kept.
+
+    Parameters
+    ----------
+    table : str, path or pandas.DataFrame
+        The table, or the name of a CSV file (also compressed), in which empty cells, ``NA`` and ``NaN``
+        are missing.
+    participant : str
+        Name of the column that says whose trial it is.
+    choice : str
+        Column of the choice, any labels. A trial without a choice is a missing trial: it is not scored
+        and updates nothing, and its reward is not kept.
+    reward : str or sequence of str
+        Column of the reward received, or one column per option, in the order of the choice labels, where
+        the outcomes of the other options were shown too (empty where an outcome was not shown).
+    block : str, optional
+        Column of the block; without it a participant is one session.
+    trial : str, optional
+        Column of the trial's whole number: restores the order, and numbers left out within a session
+        become missing trials. Without it rows are taken in the order given, and a warning says so.
+    inputs : str or sequence of str, optional
+        Columns seen together with the outcome.
+    shown : str or sequence of str, optional
+        Columns shown before the choice. Each becomes two columns of ``xs``: ``name`` (this trial's, for
+        the update) and ``next_name`` (the coming trial's, for the prediction of its choice; 0 where no
+        trial of the table follows directly: that prediction is never scored).
+    choices : sequence, optional
+        All choice labels in the order wanted: for options nobody chose, and to say which reward column
+        belongs to which option.
+    missing_reward : {"error", "skip"}
+        ``"skip"`` accepts a chosen option without a reward: the choice is scored, its outcome updates
+        nothing.
+
+    Returns
+    -------
+    DatasetRNN
+        ``xs`` (n_sessions, n_trials, n_features) with the columns one-hot choice, reward per option (NaN
+        where not observed), inputs, shown pairs, ``trial`` (as given, or counted from 0), ``block`` (if
+        given), ``participant``; ``ys`` (n_sessions, n_trials, n_actions) with the next choice, so NaN in
+        the last row of a session. Missing trials and padding have NaN in choice and reward; inputs are 0
+        in padding and gaps, and where a missing trial's input is missing too; ``trial`` is NaN in padding
+        and gaps.
+
+    Raises
+    ------
+    ConfigError
+        If columns are not in the table or named twice, or an argument has no such value.
+    DataError
+        If the table cannot be used; every problem is named with its column, participant, block and trial.
+
+    Warns
+    -----
+    SpiceWarning
+        If the order of rows or of reward columns had to be taken for granted.
+    """
+    rewards, inputs, shown = _as_list(reward), _as_list(inputs), _as_list(shown)
+    named = {"participant": participant, "block": block, "trial": trial, "choice": choice}
+    roles = {role: name for role, name in named.items() if name is not None}
+    roles |= {"reward": rewards[0]} if len(rewards) == 1 else {f"reward_{a}": r for a, r in enumerate(rewards)}
+    further = [*inputs, *shown]
+    _check_arguments(further, missing_reward, [*roles.values(), *further])
+    roles |= {str(name): name for name in further}
+    table = _read(table, [participant] if block is None else [participant, block])
+    _check_names(table, roles, further)
+
+    rows = _sort_rows(table, roles)
+    problems = _code_choices(rows, choice, choices) or _read_rewards(rows, rewards, missing_reward)
+    problems += [problem for name in further for problem in _read_input(rows, name)]
+    if problems:
+        raise DataError(join_problems("the table cannot be used", problems))
+    for notice in _taken_for_granted(rows, rewards, trial, choices):
+        warnings.warn(notice, SpiceWarning, stacklevel=2)
+    return _assemble(rows, inputs, shown, roles)
+
+
+@dataclass
+class _Rows:
+    """The table in session order, arrays with one entry per row (codes are whole numbers from 0)."""
+
+    table: pd.DataFrame
+    participant: np.ndarray
+    block: np.ndarray | None
+    session: np.ndarray
+    trial: np.ndarray
+    labels: dict[str, tuple] = field(default_factory=dict)
+    choice: np.ndarray = field(default_factory=lambda: np.empty(0))  # -1: missing trial
+    rewards: np.ndarray = field(default_factory=lambda: np.empty(0))  # (n_rows, n_actions)
+    further: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def where(self, bad: np.ndarray) -> str:
+        """Name the first bad row by participant, block and trial, and say how many more there are."""
+        first = int(bad.argmax())
+        places = [f"participant {self.labels['participant'][self.participant[first]]!r}"]
+        if self.block is not None:
+            places.append(f"block {self.labels['block'][self.block[first]]!r}")
+        more = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
+        return ", ".join([*places, f"trial {self.trial[first]}"]) + more
+
+
+def _as_list(names: Any) -> list:
+    if names is None:
+        return []
+    return list(names) if isinstance(names, (list, tuple)) else [names]
+
+
+def _check_arguments(further: list, missing_reward: str, every: list) -> None:
+    problems = []
+    if missing_reward not in ("error", "skip"):
+        problems.append(f"missing_reward must be 'error' or 'skip', not {missing_reward!r}.")
+    problems += [
+        f"column {name!r} is named more than once; each column has one role."
+        for name in dict.fromkeys(every)
+        if every.count(name) > 1
+    ]
+    reserved = {*META_COLUMNS, "choice", "reward"}
+    problems += [
+        f"{name!r} cannot be the name of an input, because xs uses it itself; rename the column."
+        for name in map(str, further)
+        if name in reserved or (name.startswith(NEXT) and name.removeprefix(NEXT) in map(str, further))
+    ]
+    if problems:
+        raise ConfigError(join_problems("the arguments do not fit", problems))
+
+
+def _read(table: Any, label_columns: list[str]) -> pd.DataFrame:
+    """Take a DataFrame or read a CSV file; identifiers such as ``007`` stay text."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if not isinstance(table, (str, os.PathLike)):
+        raise ConfigError(f"table must be a DataFrame or the path of a CSV file, not {type(table).__name__}.")
+    text = dict.fromkeys(label_columns, str)
+    try:
+        table = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=list(MISSING_TEXT))
+    except pd.errors.EmptyDataError:
+        raise DataError(f"the file {os.fspath(table)!r} is empty.") from None
+    for name in table.columns.intersection(label_columns):
+        if not table[name].str.match(r"0\d|.{16,}").any():  # numbers, as far as no digit is lost by that
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            table[name] = numbers if numbers.notna().equals(table[name].notna()) else table[name]
+    return table
+
+
+def _check_names(table: pd.DataFrame, roles: dict[str, str], further: list) -> None:
+    problems = []
+    names = list(map(str, table.columns))
+    for role, name in roles.items():
+        count = list(table.columns).count(name)
+        if count == 0:
+            close = difflib.get_close_matches(str(name), names, n=3)
+            lowered = [other for other in names if other.lower() == str(name).lower()]
+            hint = " or ".join(map(repr, lowered or close))
+            hint = f"did you mean {hint}?" if hint else f"the columns are {', '.join(map(repr, names))}."
+            what = "input" if name in further else role
+            problems.append(f"there is no column {name!r} ({what}); {hint}")
+        elif count > 1:
+            problems.append(f"there are {count} columns {name!r}; give each its own name.")
+    if problems:
+        raise ConfigError(join_problems("the table lacks columns", problems))
+    if len(table) == 0:
+        raise DataError("the table has no rows.")
+
+
+def _sort_rows(table: pd.DataFrame, roles: dict[str, str]) -> _Rows:
+    """Code participants and blocks, and bring the rows into order of session and trial."""
+    problems = []
+    codes, labels = {}, {}
+    for role in ("participant", "block"):
+        if role in roles:
+            codes[role], labels[role] = code_of(table[roles[role]])
+            bad = codes[role] < 0
+            if bad.any():
+                problems.append(
+                    f"column {roles[role]!r} ({role}) is empty in {bad.sum()} row(s), the first is row {bad.argmax()} "
+                    "(counted from 0); fill it in or drop these rows."
+                )
+    numbers = np.zeros(len(table))
+    if "trial" in roles:
+        numbers, _ = numbers_of(table[roles["trial"]])
+        bad = ~((numbers == np.round(numbers)) & (np.abs(numbers) < MAX_EXACT))  # also NaN
+        if bad.any() and not problems:
+            place = _Rows(table, codes["participant"], codes.get("block"), numbers, np.array(table[roles["trial"]]))
+            place.labels = labels
+            problems.append(
+                f"column {roles['trial']!r} (trial) must hold whole numbers up to {MAX_EXACT:,}, but does not at "
+                f"{place.where(bad)}; number the trials of a session 0, 1, 2, ..."
+            )
+    if problems:
+        raise DataError(join_problems("the table cannot be used", problems))
+    session = codes["participant"] * len(labels.get("block", " ")) + codes.get("block", 0)
+    order = np.lexsort((numbers, session))  # stable: without trial numbers the order given
+    _, session = np.unique(session[order], return_inverse=True)
+    starts = np.searchsorted(session, session)
+    trial = numbers[order].astype(int) if "trial" in roles else np.arange(len(order)) - starts
+    block = codes["block"][order] if "block" in roles else None
+    rows = _Rows(table.iloc[order], codes["participant"][order], block, session, trial, labels)
+    _check_trials(rows, starts)
+    return rows
+
+
+def _check_trials(rows: _Rows, starts: np.ndarray) -> None:
+    problems = []
+    repeated = np.zeros(len(rows.trial), dtype=bool)
+    repeated[1:] = (np.diff(rows.session) == 0) & (np.diff(rows.trial) == 0)
+    if repeated.any():
+        fix = "number trials within a session" if rows.block is not None else "name the block column with block=..."
+        problems.append(f"the same trial number appears twice at {rows.where(repeated)}; drop double rows or {fix}.")
+    length = rows.trial - rows.trial[starts] + 1
+    stretched = length > MAX_STRETCH * np.bincount(rows.session)[rows.session]
+    if stretched.any():
+        problems.append(
+            f"gaps in the trial numbers would make a session more than {MAX_STRETCH} times as long at "
+            f"{rows.where(stretched)}; number the trials of a session one by one."
+        )
+    if problems:
+        raise DataError(join_problems("the table cannot be used", problems))
+
+
+def _code_choices(rows: _Rows, name: str, choices: Sequence[Any] | None) -> list[str]:
+    rows.choice, labels = code_of(rows.table[name])
+    if choices is not None:
+        given = tuple(plain(label) for label in choices)
+        unknown = [label for label in labels if label not in given]
+        if unknown or len(set(given)) < len(given):
+            what = f"column {name!r} holds {unknown}" if unknown else "a label is repeated"
+            return [f"{what}, but choices={list(given)}; choices must name every label once."]
+        # code -1 (missing) picks the last entry
+        rows.choice = np.array([*(given.index(label) for label in labels), -1])[rows.choice]
+        labels = given
+    elif len(labels) > MAX_CHOICES:
+        return [f"column {name!r} (choice) holds {len(labels)} different values; if so many are meant, name choices=."]
+    if len(labels) < 2:
+        return [f"column {name!r} (choice) holds only {list(labels)}; name all options with choices=[...]."]
+    rows.labels["choice"] = labels
+    return []
+
+
+def _read_rewards(rows: _Rows, names: list[str], missing_reward: str) -> list[str]:
+    """Fill ``rows.rewards`` (n_rows, n_actions), NaN where unobserved; return the problems."""
+    n_actions = len(rows.labels["choice"])
+    if len(names) not in (1, n_actions):
+        return [
+            f"there are {len(names)} reward columns but {n_actions} choices {list(rows.labels['choice'])}; give one "
+            "column per choice, in that order (choices=[...] names options nobody chose)."
+        ]
+    made = rows.choice >= 0
+    chosen = made[:, None] & (rows.choice[:, None] == np.arange(n_actions))
+    rows.rewards = np.full(chosen.shape, np.nan)
+    problems = []
+    for a, name in enumerate(names):
+        numbers, text = numbers_of(rows.table[name])
+        bad = made & (text | np.isinf(numbers))
+        if bad.any():
+            problems.append(
+                f"column {name!r} (reward) holds {rows.table[name].iloc[bad.argmax()]!r} at {rows.where(bad)}; "
+                "rewards must be finite numbers, for example 1 and 0."
+            )
+        here = chosen if len(names) == 1 else made[:, None] & (np.arange(n_actions) == a)
+        rows.rewards = np.where(here, numbers[:, None], rows.rewards)
+        lacking = (chosen & here & np.isnan(rows.rewards)).any(1) & ~bad
+        if lacking.any() and missing_reward == "error":
+            problems.append(
+                f"column {name!r} (reward) is empty for the chosen option at {rows.where(lacking)}; fill it in, or "
+                'use missing_reward="skip": the choice is scored, its outcome updates nothing.'
+            )
+    others = rows.rewards[made[:, None] & ~chosen]
+    others = others[~np.isnan(others)]
+    if others.size and (others == -1).all() and not (rows.rewards[chosen] == -1).any():
+        problems.append(
+            f"columns {', '.join(map(repr, names))} (reward) hold -1 for every option not chosen and for no chosen "
+            "one, which looks like a code for 'not observed'; leave these cells empty (NaN), or name the one column "
+            "of the reward received."
+        )
+    return problems
+
+
+def _read_input(rows: _Rows, name: str) -> list[str]:
+    """Fill ``rows.further[name]``, 0 where a missing trial lacks it; return the problems."""
+    column, key, made = rows.table[name], str(name), rows.choice >= 0
+    values, text = numbers_of(column)
+    if (text & made).any() or column.dtype.kind in "bmM":
+        mixed = made & ~np.isnan(values) & (column.dtype.kind not in "bmM")
+        if mixed.any():
+            return [
+                f"column {name!r} (input) holds {column.iloc[(text & made).argmax()]!r} at {rows.where(text & made)} "
+                "among numbers; use numbers throughout (empty where missing) or labels that are no numbers."
+            ]
+        codes, rows.labels[key] = code_of(column)
+        values = np.where(codes < 0, np.nan, codes)
+    unusable = ~(np.abs(values) <= np.finfo(np.float32).max)
+    rows.further[key] = np.where(unusable, 0.0, values)
+    bad = unusable & made
+    if not bad.any():
+        return []
+    what = "is empty" if np.isnan(values[bad][0]) else "is infinite"
+    return [f"column {name!r} (input) {what} at {rows.where(bad)}; fill it in, or leave these trials' choice empty."]
+
+
+def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: Sequence[Any] | None) -> list[str]:
+    notices = []
+    if trial is None:
+        notices.append(
+            "no trial column was named: the rows of a session are taken in the order given. "
+            "If the table numbers its trials, name that column with trial=..."
+        )
+    if len(rewards) > 1 and choices is None and any(isinstance(label, str) for label in rows.labels["choice"]):
+        pairs = ", ".join(f"{c!r}: {r!r}" for c, r in zip(rows.labels["choice"], rewards, strict=True))
+        notices.append(
+            f"reward columns are taken in the sorted order of the choices ({pairs}). "
+            "State the order with choices=[...]."
+        )
+    return notices
+
+
+def _assemble(rows: _Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:
+    starts = np.searchsorted(rows.session, rows.session)
+    at = (rows.session, rows.trial - rows.trial[starts])
+    shape = (rows.session[-1] + 1, int(at[1].max()) + 1)
+    made = rows.choice >= 0
+    one_hot = np.where(made[:, None], rows.choice[:, None] == np.arange(rows.rewards.shape[1]), np.nan)
+    head = np.full((*shape, 2 * one_hot.shape[1]), np.nan)
+    head[at] = np.hstack([one_hot, rows.rewards])
+    tail = {}
+    for name in map(str, [*inputs, *shown]):
+        tail[name] = np.zeros(shape)
+        tail[name][at] = rows.further[name]
+        if name in map(str, shown):
+            tail[NEXT + name] = np.zeros(shape)
+            tail[NEXT + name][:, :-1] = tail[name][:, 1:]
+    tail["trial"] = np.full(shape, np.nan)
+    tail["trial"][at] = rows.trial
+    for name, codes in (("block", rows.block), ("participant", rows.participant)):
+        if codes is not None:
+            tail[name] = np.repeat(codes[np.unique(starts)][:, None], shape[1], axis=1)
+    xs = np.dstack([head, *tail.values()])
+    ys = np.full((*shape, one_hot.shape[1]), np.nan)
+    ys[:, :-1] = xs[:, 1:, : one_hot.shape[1]]
+    place = {name: i for i, name in enumerate(rows.table.columns)}
+    roles = dict(sorted(roles.items(), key=lambda item: place[item[1]]))
+    return DatasetRNN(xs, ys, list(tail), rows.labels, roles)
