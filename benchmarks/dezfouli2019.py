@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from spice.errors import DataError
+from spice.estimator import SpiceEstimator
+from spice.precoded import CHOICE_CONFIG, ChoiceRNN
 from spice.resources.dataset import DatasetRNN
 from spice.resources.splits import split_by_block
 from spice.utils.convert_dataset import convert_dataset
@@ -96,7 +98,7 @@ def rescorla_wagner(dataset: DatasetRNN, parameters: np.ndarray) -> tuple[np.nda
     return probabilities, nll, gradient, fisher
 
 
-def fit_rescorla_wagner(train: DatasetRNN, start: tuple[float, float], max_steps: int = 300) -> np.ndarray:
+def fit_rescorla_wagner(train: DatasetRNN, start: tuple[float, float], max_steps: int = 100) -> np.ndarray:
     """Maximum likelihood for each participant, by damped Fisher scoring from the three best of several starts.
 
     Parameters
@@ -147,7 +149,7 @@ def fit_rescorla_wagner(train: DatasetRNN, start: tuple[float, float], max_steps
 def run_rescorla_wagner(
     train: DatasetRNN, test: DatasetRNN, name: str = "Rescorla-Wagner", start: tuple[float, float] = (0.5, 0.5)
 ) -> dict:
-    """Fit and score the baseline."""
+    """Fit and score the baseline; by default Q starts at 0.5 for everyone."""
     begin = time.perf_counter()
     parameters = fit_rescorla_wagner(train, start)
     seconds = time.perf_counter() - begin
@@ -156,26 +158,23 @@ def run_rescorla_wagner(
     return {"name": name, "coefficients_per_participant": 2.0 + (start[0] < start[1]), **result, "seconds": seconds}
 
 
-def run_spice(train: DatasetRNN, test: DatasetRNN, n_people: int, settings: dict) -> list[dict]:
+def run_spice(train: DatasetRNN, test: DatasetRNN, settings: dict) -> list[dict]:
     """Fit and score the Choice model: its network and the equations distilled from it."""
-    from spice.estimator import SpiceEstimator
-    from spice.precoded import CHOICE_CONFIG, ChoiceRNN
-
     estimator = SpiceEstimator(rnn_class=ChoiceRNN, spice_config=CHOICE_CONFIG, random_state=0, **settings)
-    start = time.perf_counter()
     estimator.fit(train)
-    seconds = time.perf_counter() - start
-    n_network = sum(p.numel() for p in estimator.rnn_.parameters() if p.requires_grad) / n_people
-    n_equations = np.mean(
-        [
-            sum(value != 0 for module in modules.values() for value in module.coefficients.values())
-            for modules in estimator.equations_.values()
-        ]
-    )
-    names, counts = ("network", "equations"), (n_network, float(n_equations))
+    network = estimator.rnn_model_
+    n_weights = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+    terms = [
+        sum(value != 0 for module in modules.values() for value in module.coefficients.values())
+        for modules in estimator.equations_.values()
+    ]
+    counts = (n_weights / estimator.n_participants_, float(np.mean(terms)) + len(network.betas))
+    seconds = (estimator.timing_["network"], estimator.timing_["total"])
     return [
-        {"name": name, "coefficients_per_participant": count, **held_out(test, probabilities), "seconds": seconds}
-        for name, count, probabilities in zip(names, counts, estimator.predict(test), strict=True)
+        {"name": name, "coefficients_per_participant": count, **held_out(test, probabilities), "seconds": time_taken}
+        for name, count, probabilities, time_taken in zip(
+            ("network", "equations"), counts, estimator.predict(test), seconds, strict=True
+        )
     ]
 
 
@@ -192,14 +191,14 @@ def read(path: str, n_people: int | None) -> DatasetRNN:
 
 def print_table(models: list[dict]) -> None:
     """One line per model."""
-    print(f"{'model':<18}{'coefficients':>14}{'NLL/trial':>12}{'likelihood':>12}{'seconds':>10}")
+    print(f"{'model':<36}{'coefficients':>14}{'NLL/trial':>12}{'likelihood':>12}{'seconds':>10}")
     for m in models:
         print(
-            f"{m['name']:<18}{m['coefficients_per_participant']:>14.1f}{m['nll_per_trial']:>12.4f}"
+            f"{m['name']:<36}{m['coefficients_per_participant']:>14.1f}{m['nll_per_trial']:>12.4f}"
             f"{m['normalised_likelihood']:>12.4f}{m['seconds']:>10.1f}"
         )
-    print("coefficients: per participant; likelihood: normalised, exp(-NLL/trial); seconds: fit only, and those of")
-    print("network and equations are one fit of both.")
+    print("\ncoefficients: per participant, of the equations the non-zero ones and the scaling parameters;")
+    print("likelihood: normalised, exp(-NLL/trial); seconds: of the fit, those of the equations include the network's.")
 
 
 def main() -> None:
@@ -224,7 +223,11 @@ def main() -> None:
     print(f"{test_blocks} (the first choice of a block is never scored); torch threads: {arguments.threads}\n")
 
     settings = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    models = [*run_spice(train, test, n_people, settings), run_rescorla_wagner(train, test)]
+    models = [
+        *run_spice(train, test, settings),
+        run_rescorla_wagner(train, test),
+        run_rescorla_wagner(train, test, "Rescorla-Wagner, start value free", (-2.0, 2.0)),
+    ]
     print_table(models)
     out = {
         "data": {"file": Path(arguments.data).name, "participants": n_people, "sessions": len(data)},

@@ -5,7 +5,10 @@ from torch import nn
 
 
 class UpdateModule(nn.Module):
-    """Update of one state: its value plus a small tanh network of value, inputs and embedding.
+    """Update of one state: its value plus a linear part and a small tanh network.
+
+    People differ in rates, that is in the coefficients of the linear part: these depend linearly on the participant
+    embedding. What is not linear is left to the tanh network of value, inputs and embedding.
 
     Parameters
     ----------
@@ -31,11 +34,15 @@ class UpdateModule(nn.Module):
         self.embedding = nn.Linear(embedding_size, hidden_size, bias=False) if embedding_size else None
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.output = nn.Linear(hidden_size, 1)
+        self.linear = nn.Parameter(torch.zeros(2 + input_size))  # constant, value, inputs
+        self.linear_embedding = nn.Linear(embedding_size, 2 + input_size, bias=False) if embedding_size else None
         self.register_buffer("input_scale", torch.ones(input_size))
         # start close to "the state stays as it is", so that long sessions do not drift before the first step
         with torch.no_grad():
             self.output.weight.mul_(0.1)
             self.output.bias.zero_()
+            if self.linear_embedding is not None:
+                self.linear_embedding.weight.mul_(0.1)
 
     def forward(
         self,
@@ -70,7 +77,11 @@ class UpdateModule(nn.Module):
         hidden = torch.tanh(hidden)
         if self.dropout is not None:
             hidden = self.dropout(hidden)
-        return value + self.output(hidden).squeeze(-1)
+        coefficients = self.linear
+        if self.linear_embedding is not None:
+            coefficients = (coefficients + self.linear_embedding(embedding)).unsqueeze(1)
+        linear = coefficients[..., 0] + (coefficients[..., 1:] * features).sum(-1)
+        return value + linear + self.output(hidden).squeeze(-1)
 
 
 class ScalingParameter(nn.Module):

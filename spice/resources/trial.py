@@ -55,6 +55,9 @@ class States(dict[str, torch.Tensor]):
             value = torch.where(self._carried, self._start[name], value)
         super().__setitem__(name, value)
 
+    def __reduce__(self):
+        return States, (dict(self),)  # copies and pickles stand between two trials
+
     def set_all(self, values: Mapping[str, torch.Tensor]) -> None:
         """Set several states at once."""
         for name, value in values.items():

@@ -15,7 +15,7 @@ from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
 from spice.sindy.regression import independent_columns, sparse_regression
 from spice.sindy.samples import ModuleSamples, collect_samples
-from spice.sindy.stability import warn_if_unstable
+from spice.sindy.stability import hold_stable, multiplier_rows, warn_if_unstable
 
 
 def distil(
@@ -57,6 +57,8 @@ def distil(
         If a participant has no samples for a module.
     """
     samples = collect_samples(model, config, dataset)
+    longest = {p: int(dataset.observed[dataset.participants == p].sum(1).max()) for p in participants}
+    multipliers: list[tuple[object, str, float, int]] = []
     with torch.no_grad():
         scaling = model.scaling_values(torch.as_tensor(list(participants)))
     equations: dict[int, dict[str, Equation]] = {participant: {} for participant in participants}
@@ -75,10 +77,11 @@ def distil(
                 )
             beta = 1.0 if betas is None else float(betas[row])
             features = (module, *config.library(module))
-            coefficients = _fit_module(own, features, exponents, beta, optimizer, threshold, merged)
+            coefficients, multiplier = _fit_module(own, features, exponents, beta, optimizer, threshold, merged)
             equations[participant][module] = Equation(module, config.inputs(module), coefficients)
+            multipliers.append((dataset.label("participant", participant), module, multiplier, longest[participant]))
         _notify(module, merged)
-    warn_if_unstable(equations, samples, dataset)
+    warn_if_unstable(multipliers)
     return equations
 
 
@@ -90,8 +93,11 @@ def _fit_module(
     optimizer: str | BaseOptimizer,
     threshold: float,
     merged: dict[str, list[str]],
-) -> dict[str, float]:
-    """Coefficients of one module and participant; thresholds act in the logits' units (state times beta)."""
+) -> tuple[dict[str, float], float]:
+    """Coefficients of one module and participant, and the multiplier it would have had without limits.
+
+    Thresholds act in the logits' units (state times beta).
+    """
     library = evaluate_terms(samples.features, exponents)
     names = [term_name(features, row) for row in exponents]
     # a state that never moves equals the constant: the state is kept, "unchanged" being no discovery
@@ -101,7 +107,11 @@ def _fit_module(
         merged.setdefault(names[column], [names[other] for other in others])
     least_effect = threshold / max(abs(beta), np.finfo(float).tiny)
     values = sparse_regression(library[:, kept], samples.next_value, optimizer, least_effect)
-    return {names[column]: float(value) for column, value in zip(kept, values, strict=True) if value != 0}
+    rows = multiplier_rows(samples.features, exponents[kept])
+    multipliers = rows @ values
+    held = hold_stable(library[:, kept], samples.next_value, values, rows)
+    coefficients = {names[column]: float(value) for column, value in zip(kept, held, strict=True) if value != 0}
+    return coefficients, float(multipliers[np.abs(multipliers).argmax()])
 
 
 def _notify(module: str, merged: dict[str, list[str]]) -> None:

@@ -126,12 +126,7 @@ def _sparsest_within(history: list, matrix: np.ndarray, vector: np.ndarray, thre
     SSR and FROLS visit models of every size; at their defaults they stop too early or prune true terms even
     without noise.
     """
-    best, best_error = np.zeros(matrix.shape[1]), np.inf
-    errors = [(np.asarray(coef).reshape(-1), np.sum((vector - matrix @ np.asarray(coef).reshape(-1)) ** 2)) for coef in history]
-    limit = min(error for _, error in errors) + threshold**2
-    for coef, error in sorted(errors, key=lambda entry: np.count_nonzero(entry[0])):
-        if error <= limit:
-            return coef
-        if error < best_error:
-            best, best_error = coef, error
-    return best
+    models = sorted((np.asarray(coef).reshape(-1) for coef in history), key=np.count_nonzero)
+    errors = [np.sum((vector - matrix @ coef) ** 2) for coef in models]
+    limit = min(errors) + threshold**2
+    return next(coef for coef, error in zip(models, errors, strict=True) if error <= limit)

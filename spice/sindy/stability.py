@@ -1,52 +1,100 @@
-"""Which equations grow without bound over a session."""
+"""Stable equations only: a state's multiplier stays within [-1, 1] for every input that was met (DESIGN section 4)."""
 
 import warnings
 
 import numpy as np
+from scipy.optimize import minimize
 
-from spice.equations import Equation
 from spice.errors import StabilityWarning
-from spice.resources.dataset import DatasetRNN
-from spice.sindy.samples import ModuleSamples
 
-GROWTH = 10.0  # a state that could grow by more than this factor over a session is reported
+GROWTH = 10.0  # a state that would grow by more than this factor over a session is reported
+TOLERANCE = 1e-9
+MOST_INPUTS = 200  # inputs at which the multiplier is held; more are thinned out
 
 
-def warn_if_unstable(
-    equations: dict[int, dict[str, Equation]], samples: dict[str, ModuleSamples], dataset: DatasetRNN
-) -> None:
-    """Warn about equations whose state's multiplier makes it grow over a session.
+def multiplier_rows(features: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """How the multiplier of a state follows from the coefficients.
 
     Parameters
     ----------
-    equations : dict
-        By participant number, then module.
-    samples : dict of str to ModuleSamples
-        Samples of each module: the inputs at which the multiplier is evaluated.
-    dataset : DatasetRNN
-        The participants' sessions.
+    features : np.ndarray, shape (n_samples, 1 + n_signals)
+        Values of the state, then of the signals.
+    exponents : np.ndarray of int, shape (n_terms, 1 + n_signals)
+        Powers of each term.
+
+    Returns
+    -------
+    np.ndarray, shape (n_inputs, n_terms)
+        ``rows @ coefficients`` is the multiplier at each different input: the sum of the terms linear in the state.
     """
-    found = []
-    trials = dataset.observed.sum(1)
-    for participant, modules in equations.items():
-        longest = int(trials[dataset.participants == participant].max())
-        for module, equation in modules.items():
-            worst = _largest_multiplier(equation, samples[module].of(participant))
-            if longest * np.log(max(abs(worst), 1.0)) > np.log(GROWTH):
-                label = dataset.label("participant", participant)
-                found.append(f"participant {label!r}, module {module!r}, multiplier {worst:.2f}")
-    if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    met = np.unique(features[:, 1:], axis=0)
+    met = met[np.unique(np.linspace(0, len(met) - 1, MOST_INPUTS).astype(int))]
+    products = np.prod(met[:, None, :] ** exponents[None, :, 1:], axis=-1)
+    return np.where(exponents[:, 0] == 1, products, 0.0)
+
+
+def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Least-squares coefficients of the present terms with every multiplier in [-1, 1].
+
+    Parameters
+    ----------
+    library : np.ndarray, shape (n_samples, n_terms)
+        Values of the terms.
+    target : np.ndarray, shape (n_samples,)
+        Next values.
+    coefficients : np.ndarray, shape (n_terms,)
+        Coefficients found without the limits; terms with 0 stay out.
+    rows : np.ndarray, shape (n_inputs, n_terms)
+        From `multiplier_rows`.
+
+    Returns
+    -------
+    np.ndarray, shape (n_terms,)
+        The same coefficients where they keep the limits, else the closest fit that does.
+    """
+    if np.abs(rows @ coefficients).max(initial=0.0) <= 1 + TOLERANCE:
+        return coefficients
+    present = coefficients != 0
+    scale = np.sqrt(np.mean(library[:, present] ** 2, axis=0))
+    triangle = np.linalg.qr(np.column_stack([library[:, present] / scale, target]), mode="r") / np.sqrt(len(target))
+    matrix, vector = triangle[:, :-1], triangle[:, -1]
+    limits = rows[:, present] / scale
+    start = np.where(np.any(limits != 0, axis=0), 0.0, coefficients[present] * scale)  # a multiplier of 0 is allowed
+    result = minimize(
+        lambda w: np.sum((matrix @ w - vector) ** 2),
+        start,
+        jac=lambda w: 2 * matrix.T @ (matrix @ w - vector),
+        method="SLSQP",
+        constraints={
+            "type": "ineq",
+            "fun": lambda w: np.concatenate([1 - limits @ w, 1 + limits @ w]),
+            "jac": lambda w: np.concatenate([-limits, limits]),
+        },
+        options={"maxiter": 200, "ftol": 1e-12},
+    )
+    held = coefficients.copy()
+    held[present] = result.x / scale
+    return held
+
+
+def warn_if_unstable(found: list[tuple[object, str, float, int]]) -> None:
+    """Name the equations that would have grown without bound over a session.
+
+    Parameters
+    ----------
+    found : list of tuple
+        Participant's label, module, multiplier without the limits, and the length of the longest session.
+    """
+    grown = [
+        f"participant {label!r}, module {module!r}, multiplier {worst:.2f}"
+        for label, module, worst, n_trials in found
+        if n_trials * np.log(max(abs(worst), 1.0)) > np.log(GROWTH)
+    ]
+    if grown:
+        shown = "; ".join(grown[:5]) + (f"; and {len(grown) - 5} more" if len(grown) > 5 else "")
         warnings.warn(
-            f"equations that grow without bound over a session: {shown}. A state's multiplier should lie within [-1, 1]; "
-            "fit more data, use a smaller hidden_size, or raise sindy_threshold.",
+            f"equations that grow without bound over a session: {shown}. They were refitted with the multiplier held within "
+            "[-1, 1]; compare their predictions with the network's, and fit more data or a smaller hidden_size if they differ.",
             StabilityWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-
-
-def _largest_multiplier(equation: Equation, samples: ModuleSamples) -> float:
-    """The multiplier of largest size among the inputs that were met."""
-    met = np.unique(samples.features[:, 1:], axis=0)
-    multipliers = np.atleast_1d(equation.multiplier(dict(zip(samples.signals, met.T, strict=True))))
-    return float(multipliers.flat[np.abs(multipliers).argmax()]) if multipliers.size else 0.0
