@@ -1,8 +1,8 @@
-"""The tutorial on many seeds: are the three terms found, and how close are they to the best possible estimates?
+"""Fit the tutorial on many seeds: are the three terms found, and how close are they to the best possible estimates.
 
-Each seed simulates the tutorial's agent (Rescorla-Wagner, learning rate 0.3, inverse temperature 3; 100 sessions of 100
-trials), fits network and SINDy at their defaults, and prints the equation beside the maximum-likelihood estimate that is
-told the three terms. Compared with: the generating agent, on fresh sessions.
+Each seed simulates the tutorial's agent (Rescorla-Wagner, learning rate 0.3, inverse temperature 3; 100 sessions of
+100 trials), fits network and SINDy at their defaults, and prints the equation beside the maximum-likelihood estimate
+that is told the three terms. Compared with: the generating agent, on fresh sessions.
 
     python benchmarks/tutorial_recovery.py --seeds 20 --json OUT
 """
@@ -23,7 +23,9 @@ from spice.resources.dataset import DatasetRNN
 
 MODULE = "x_value_reward_chosen"
 TERMS = ("1", MODULE, "c_reward")
-TRUTH = np.array([-0.3, 0.7, 0.9])  # of learning rate 0.3, inverse temperature 3, start value 0.5, in the network's gauge
+TRUTH = np.array(
+    [-0.3, 0.7, 0.9]
+)  # of learning rate 0.3, inverse temperature 3, start value 0.5, in the network's gauge
 TOLERANCE = np.array([0.17, 0.05, 0.10])
 NLL_TOLERANCE = 0.002  # nats per trial, on fresh sessions
 
@@ -103,15 +105,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"truth {TRUTH}, tolerance {TOLERANCE}; order: {', '.join(TERMS)}")
-    print("seed  equations                maximum likelihood       terms  near  NLL - agent's   epochs  network s  SINDy s")
+    print(
+        "seed  equations                maximum likelihood       terms  near  NLL - agent's   epochs  network s  "
+        "SINDy s"
+    )
     rows, started = [], time.perf_counter()
     for seed in range(arguments.seeds):
         row = run_seed(seed, arguments.epochs)
         rows.append(row)
-        estimate, best = ("  ".join(f"{value:6.3f}" for value in row[key]) for key in ("coefficients", "maximum_likelihood"))
+        estimate, best = (
+            "  ".join(f"{value:6.3f}" for value in row[key]) for key in ("coefficients", "maximum_likelihood")
+        )
         marks = ["yes" if row[key] else "NO" for key in ("terms_right", "within_tolerance")]
         print(
-            f"{seed:4d}  {estimate}   {best}   {marks[0]:5s}  {marks[1]:4s}  {row['nll_equations'] - row['nll_agent']:+.5f}       "
+            f"{seed:4d}  {estimate}   {best}   {marks[0]:5s}  {marks[1]:4s}  "
+            f"{row['nll_equations'] - row['nll_agent']:+.5f}       "
             f"{row['epochs_used']:6d}  {row['seconds']['network']:9.2f}  {row['seconds']['sindy']:7.3f}",
             flush=True,
         )

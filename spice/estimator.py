@@ -106,8 +106,8 @@ class SpiceEstimator(BaseEstimator):
 
     def __init__(
         self,
-        rnn_class: type[BaseRNN] | None = None,
-        spice_config: SpiceConfig | None = None,
+        rnn_class: Any = None,
+        spice_config: Any = None,
         n_actions: int | None = None,
         n_participants: int | None = None,
         hidden_size: int = 8,
@@ -207,11 +207,19 @@ class SpiceEstimator(BaseEstimator):
         if self.spice_participant_id is not None:
             chosen = dataset.code("participant", self.spice_participant_id)
             if chosen not in present:
-                raise ConfigError(f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants.")
+                raise ConfigError(
+                    f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants."
+                )
             present = [chosen]
         visited = dataset if self.sindy_data == "on-policy" else probe_sessions(dataset)
         return distil(
-            self.rnn_model_, self.spice_config, visited, present, self.sindy_degree, self.sindy_optimizer, self.sindy_threshold
+            self.rnn_model_,
+            self.spice_config,
+            visited,
+            present,
+            self.sindy_degree,
+            self.sindy_optimizer,
+            self.sindy_threshold,
         )
 
     def _build(self) -> BaseRNN:
@@ -261,13 +269,13 @@ class SpiceEstimator(BaseEstimator):
         Returns
         -------
         prob_rnn, prob_spice : np.ndarray, shape (n_sessions, n_trials, n_actions), or None
-            Probabilities by the network and by the equations (None for a half that was not loaded); NaN in the padding after a
-            session's end, and by the equations of participants that have none.
+            Probabilities by the network and by the equations (None for a half that was not loaded); NaN in the
+            padding after a session's end, and by the equations of participants that have none.
         """
         self._check_fitted()
         dataset = self._aligned(DatasetRNN.of(X, n_actions=self.n_actions_))
         trailing = dataset.observed.flip(1).cumsum(1).flip(1) == 0
-        results = []
+        results: list[np.ndarray | None] = []
         for model in (getattr(self, "rnn_model_", None), getattr(self, "spice_model_", None)):
             if model is None:
                 results.append(None)
@@ -403,7 +411,15 @@ class SpiceEstimator(BaseEstimator):
             problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
         if not isinstance(self.spice_config, SpiceConfig):
             problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
-        for name in ("hidden_size", "epochs", "sindy_degree", "n_actions", "n_participants", "batch_size", "embedding_size"):
+        for name in (
+            "hidden_size",
+            "epochs",
+            "sindy_degree",
+            "n_actions",
+            "n_participants",
+            "batch_size",
+            "embedding_size",
+        ):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
                 problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
@@ -441,7 +457,10 @@ class SpiceEstimator(BaseEstimator):
             raise DataError(f"the data have {dataset.n_actions} actions, the model has {self.n_actions_}.")
         choices, known = dataset.labels.get("choice"), self.labels_.get("choice")
         if choices and known and choices != known:
-            raise DataError(f"the data's choices are {list(choices)}, the model's {list(known)}; convert with choices={list(known)}.")
+            raise DataError(
+                f"the data's choices are {list(choices)}, the model's {list(known)}; convert with "
+                f"choices={list(known)}."
+            )
         labels = dataset.labels.get("participant")
         if labels and "participant" in self.labels_ and labels != self.participants_:
             unknown = [label for label in labels if label not in self.participants_]
@@ -450,7 +469,9 @@ class SpiceEstimator(BaseEstimator):
             numbers = torch.tensor([self.participants_.index(label) for label in labels], dtype=torch.float32)
             xs = dataset.xs.clone()
             xs[..., dataset.columns.participant] = numbers[dataset.column("participant").long()]
-            dataset = DatasetRNN(xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": self.participants_})
+            dataset = DatasetRNN(
+                xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": self.participants_}
+            )
         check_dataset(dataset, self.n_participants_, self.missing_reward)
         return dataset
 

@@ -84,7 +84,9 @@ def _plain_config(config: SpiceConfig) -> dict[str, Any]:
         "rnn_modules": modules,
         "control_parameters": list(config.control_parameters),
         "library_setup": {name: list(config.inputs(name)) for name in modules},
-        "filter_setup": {name: [[_plain(part) for part in entry] for entry in config.filters(name)] for name in modules},
+        "filter_setup": {
+            name: [[_plain(part) for part in entry] for entry in config.filters(name)] for name in modules
+        },
     }
 
 
@@ -135,7 +137,9 @@ def _differences(header: Mapping[str, Any], estimator: "SpiceEstimator") -> list
 def _load_tensors(model: BaseRNN, tensors: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
     own = _tensors(model)
     problems = [f"it has no parameter {name!r}." for name in own if name not in tensors]
-    problems += [f"its parameter {name!r} does not exist in {type(model).__name__}." for name in tensors if name not in own]
+    problems += [
+        f"its parameter {name!r} does not exist in {type(model).__name__}." for name in tensors if name not in own
+    ]
     problems += [
         f"its parameter {name!r} has shape {tuple(value.shape)}, that of this model {tuple(own[name].shape)} "
         "(set hidden_size, embedding_size as in the file)."

@@ -55,7 +55,11 @@ class Equation:
             power, *others = term_exponents(self.features, term)
             if power == 1:
                 factors = [np.asarray(inputs.get(n, 0.0)) ** p for n, p in zip(self.controls, others, strict=True) if p]
-                total = total + coefficient * np.prod(np.broadcast_arrays(*factors), axis=0) if factors else total + coefficient
+                total = (
+                    total + coefficient * np.prod(np.broadcast_arrays(*factors), axis=0)
+                    if factors
+                    else total + coefficient
+                )
         return total
 
     def to_string(self, digits: int = 2) -> str:
@@ -83,7 +87,9 @@ class Equation:
 def unite_terms(equations: Iterable[Equation], features: Sequence[str]) -> list[str]:
     """All terms that appear in any of the equations, the constant first, then by degree and name."""
     terms = {term for equation in equations for term in equation.coefficients}
-    return sorted(terms, key=lambda term: (sum(term_exponents(features, term)), [-p for p in term_exponents(features, term)]))
+    return sorted(
+        terms, key=lambda term: (sum(term_exponents(features, term)), [-p for p in term_exponents(features, term)])
+    )
 
 
 def _indexed(term: str) -> str:

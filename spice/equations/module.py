@@ -34,6 +34,8 @@ class EquationModule(nn.Module):
             table[participant] = torch.tensor(row, dtype=torch.float64)
         known = torch.zeros(n_participants, dtype=torch.bool)
         known[list(equations)] = True
+        self.coefficients: torch.Tensor
+        self.known: torch.Tensor
         self.register_buffer("coefficients", table)
         self.register_buffer("known", known)
 

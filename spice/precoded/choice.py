@@ -47,8 +47,8 @@ class ChoiceRNN(BaseRNN):
         value = self.call_module(
             "x_value_reward_chosen", "x_value_reward", action=action, inputs=trial.reward, **person
         ) + self.call_module("x_value_reward_not_chosen", "x_value_reward", action=1 - action, **person)
-        trace = self.call_module(
-            "x_value_choice_chosen", "x_value_choice", action=action, **person
-        ) + self.call_module("x_value_choice_not_chosen", "x_value_choice", action=1 - action, **person)
+        trace = self.call_module("x_value_choice_chosen", "x_value_choice", action=action, **person) + self.call_module(
+            "x_value_choice_not_chosen", "x_value_choice", action=1 - action, **person
+        )
         beta, perseveration = (self.betas[name](trial.embedding) for name in self.init_values)
         return {"x_value_reward": value, "x_value_choice": trace}, beta * value + perseveration * trace

@@ -1,4 +1,4 @@
-"""Rescorla-Wagner: the value of the chosen option is updated by the reward, the others stay (Rescorla & Wagner 1972)."""
+"""Rescorla-Wagner: the chosen option's value is updated by the reward, others stay (Rescorla & Wagner 1972)."""
 
 from spice.resources.config import SpiceConfig
 from spice.resources.rnn import BaseRNN

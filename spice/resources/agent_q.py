@@ -118,7 +118,8 @@ class AgentQ(Agent):
         ConfigError
             If a distribution gives values out of range; all such parameters are named.
         """
-        table, problems = {}, []
+        table: dict[str, np.ndarray] = {}
+        problems: list[str] = []
         generator = None if seed is None else make_generator(seed)
         for name, given in self._given.items():
             if name == "alpha_penalty" and given is None:

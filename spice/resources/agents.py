@@ -29,7 +29,7 @@ def make_generator(seed: Seed = None) -> np.random.Generator:
         The generator.
     """
     if seed is None:
-        seed = np.random.randint(2**32, size=4, dtype=np.uint32)
+        return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
     return np.random.default_rng(seed)
 
 
@@ -41,7 +41,7 @@ class Agent(ABC):
     starts with (``_start``), what an outcome changes (``_learn``), and what comes of it (``_logits``,
     ``_state``); it sees arrays with the leading axis only. ``_learn`` must replace its arrays, not write
     into them, because simulation works on a shallow copy of the agent. A subclass whose parameters are
-    drawn at random sets ``draws_parameters`` and has a method ``draw_parameters(n, seed)``.
+    drawn at random sets ``draws_parameters`` and overrides ``draw_parameters``.
 
     Parameters
     ----------
@@ -81,6 +81,10 @@ class Agent(ABC):
         if self._generator is None:
             self._generator = make_generator()
         return self._generator
+
+    def draw_parameters(self, n: int, seed: Seed = None) -> None:
+        """Draw the parameters of ``n`` participants or sessions; only where they are random."""
+        raise NotImplementedError(f"{type(self).__name__} has fixed parameters.")
 
     @abstractmethod
     def _start(self, participants: np.ndarray) -> None:

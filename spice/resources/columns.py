@@ -55,6 +55,7 @@ class Columns:
             columns = ["participant"]
         tail = [str(name) for name in columns]
         if len(tail) == n_features:
+            _check_order(tail, n_actions)
             tail = tail[len(head) :]
         if len(head) + len(tail) != n_features:
             raise ConfigError(
@@ -62,6 +63,13 @@ class Columns:
                 f"{n_features - len(head)} of them. Name every column of xs, or every one after the first {len(head)}."
             )
         names = tuple(head + tail)
+        unfit = [name for name in tail if name in ("choice", "reward") or "^" in name or name.split() != [name]]
+        if unfit:
+            raise ConfigError(
+                f"{', '.join(map(repr, unfit))} cannot name a column: 'choice' and 'reward' have columns already, "
+                "and a name "
+                "with spaces or '^' could not be told from a product or power in an equation; rename it, e.g. with '_'."
+            )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ConfigError(f"columns names {', '.join(map(repr, repeated))} more than once; give each its own name.")
@@ -112,5 +120,23 @@ class Columns:
         return tuple(name for name in self._further if name not in paired)
 
     @property
+    def all_inputs(self) -> tuple[str, ...]:
+        """Inputs, shown inputs, then the shown inputs of the coming trial."""
+        return self.inputs + self.shown + tuple(NEXT + name for name in self.shown)
+
+    @property
     def _further(self) -> tuple[str, ...]:
         return tuple(name for name in self.names[2 * self.n_actions :] if name not in META_COLUMNS)
+
+
+def _check_order(names: list[str], n_actions: int) -> None:
+    """Names of all columns must agree that choices come first, then rewards."""
+    halves = (("choice", "reward", names[:n_actions]), ("reward", "choice", names[n_actions : 2 * n_actions]))
+    for role, other, part in halves:
+        wrong = [name for name in part if name in META_COLUMNS or other in name.lower()]
+        if wrong:
+            raise ConfigError(
+                f"columns names {wrong[0]!r} where the {role} of an action must stand: xs holds {n_actions} "
+                "one-hot choice "
+                f"columns, then {n_actions} reward columns, then the others."
+            )

@@ -63,12 +63,14 @@ class SpiceConfig:
         problems = [
             *self._unknown("library_setup", self.library_setup),
             *self._unknown("filter_setup", self.filter_setup),
-            *(self._unknown("polynomial_degree", self.polynomial_degree) if _per_module(self.polynomial_degree) else []),
-            *(self._unknown("constant", self.constant) if _per_module(self.constant) else []),
+            *self._unknown("polynomial_degree", self.polynomial_degree),
+            *self._unknown("constant", self.constant),
         ]
         for module in self.rnn_modules:
             if module not in self.library_setup:
-                problems.append(f"rnn_modules names {module!r}, but library_setup has no entry for it (use [] for none).")
+                problems.append(
+                    f"rnn_modules names {module!r}, but library_setup has no entry for it (use [] for none)."
+                )
         for module, signals in self.library_setup.items():
             for signal in signals:
                 if signal not in self.control_parameters:
@@ -96,15 +98,17 @@ class SpiceConfig:
     def degree(self, module: str, default: int) -> int:
         """Polynomial degree of a module's library."""
         degree = self.polynomial_degree
-        if _per_module(degree):
+        if isinstance(degree, Mapping):
             return int(degree.get(module, default))
         return default if degree is None else int(degree)
 
     def has_constant(self, module: str) -> bool:
         """Whether a module's library holds a constant."""
-        return bool(self.constant.get(module, True)) if _per_module(self.constant) else bool(self.constant)
+        return bool(self.constant.get(module, True) if isinstance(self.constant, Mapping) else self.constant)
 
-    def _unknown(self, where: str, entries: Mapping[str, Any]) -> list[str]:
+    def _unknown(self, where: str, entries: Any) -> list[str]:
+        if not isinstance(entries, Mapping):  # one value for all modules
+            return []
         return [
             f"{where} names {module!r}, which is no module in rnn_modules ({_listed(self.rnn_modules)})"
             f"{did_you_mean(module, self.rnn_modules)}."
@@ -128,10 +132,6 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A suggestion for a misspelt name, or nothing."""
     close = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _per_module(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _listed(names: Sequence[str]) -> str:

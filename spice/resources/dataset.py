@@ -63,14 +63,14 @@ class DatasetRNN(Dataset):
         Parameters
         ----------
         xs : DatasetRNN or array_like
-            The data; a ``DatasetRNN`` is returned as it is.
+            The data; a ``DatasetRNN`` is returned as it is, or with other targets if ``ys`` is given too.
         ys : array_like, optional
             Targets; without them nothing is scored.
         n_actions : int, optional
             Needed only when ``ys`` is left out.
         """
         if isinstance(xs, DatasetRNN):
-            return xs
+            return xs if ys is None else xs.replace(xs.xs, ys)
         xs = _as_tensor(xs, "xs")
         if ys is None:
             if n_actions is None:
@@ -100,7 +100,7 @@ class DatasetRNN(Dataset):
         sessions = np.atleast_1d(np.arange(len(self))[index]).copy()  # torch takes no negative steps
         return self.replace(self.xs[sessions], self.ys[sessions])
 
-    def replace(self, xs: torch.Tensor, ys: torch.Tensor) -> "DatasetRNN":
+    def replace(self, xs: Any, ys: Any) -> "DatasetRNN":
         """Other data with the same columns and labels."""
         return DatasetRNN(xs, ys, self.columns.names, self.labels, self.table_columns)
 
@@ -142,8 +142,10 @@ class DatasetRNN(Dataset):
             If there is no such label.
         """
         labels = self.labels.get(column)
-        if labels is None:
+        if labels is None and isinstance(label, (int, np.integer)):
             return int(label)
+        if labels is None:
+            raise ConfigError(f"there is no {column} {label!r}: the data have no labels, so give its number.")
         if label not in labels:
             known = ", ".join(repr(name) for name in labels[:10]) + (", ..." if len(labels) > 10 else "")
             raise ConfigError(f"there is no {column} {label!r}; there are {known}.")

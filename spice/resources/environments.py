@@ -220,7 +220,7 @@ class BanditsSwitch(Bandits):
     def _next_probs(self) -> np.ndarray:
         n_sessions = len(self._set)
         if self.hazard is None:
-            switch = np.full(n_sessions, self._trial % self.block_length == 0)
+            switch = np.full(n_sessions, self.block_length is not None and self._trial % self.block_length == 0)
         else:
             switch = self._generator.random(n_sessions) < self.hazard
         ahead = self._generator.integers(1, len(self._sets), size=n_sessions)

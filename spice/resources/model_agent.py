@@ -5,7 +5,7 @@ import torch
 
 from spice.errors import ConfigError
 from spice.resources.agents import Agent, Seed
-from spice.resources.columns import NEXT
+from spice.resources.columns import Columns
 from spice.resources.rnn import BaseRNN
 
 
@@ -33,7 +33,9 @@ class ModelAgent(Agent):
     def _start(self, participants: np.ndarray) -> None:
         limit = self.model.n_participants
         if limit and participants.max(initial=0) >= limit:
-            raise ConfigError(f"participant {participants.max()} is unknown: the model has participants 0 to {limit - 1}.")
+            raise ConfigError(
+                f"participant {participants.max()} is unknown: the model has participants 0 to {limit - 1}."
+            )
         self._participants = torch.as_tensor(np.array(participants), dtype=torch.long)
         n_sessions = len(participants)
         with torch.no_grad():
@@ -44,17 +46,17 @@ class ModelAgent(Agent):
         self._learn(nothing[:, 0], nothing, {})
 
     def _learn(self, choice: np.ndarray, reward: np.ndarray, inputs: dict[str, np.ndarray]) -> None:
-        columns = self.model.columns
-        further = () if columns is None else columns.inputs + columns.shown + tuple(NEXT + n for n in columns.shown)
-        unknown = [name for name in inputs if name not in further]
+        columns = self.model.columns or Columns.make(self.n_actions, 2 * self.n_actions + 1)
+        unknown = [name for name in inputs if name not in columns.all_inputs]
         if unknown:
-            raise ConfigError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(further) or 'none'}.")
+            raise ConfigError(
+                f"the model has no input {unknown[0]!r}; its inputs are {', '.join(columns.all_inputs) or 'none'}."
+            )
         one_hot = np.where(np.isnan(choice)[:, None], np.nan, choice[:, None] == np.arange(self.n_actions))
-        width = 2 * self.n_actions + 1 if columns is None else len(columns.names)
-        row = np.zeros((1, len(choice), width))
-        row[0, :, : self.n_actions] = one_hot
-        row[0, :, self.n_actions : 2 * self.n_actions] = reward
-        row[0, :, width - 1 if columns is None else columns.participant] = self._participants
+        row = np.zeros((1, len(choice), len(columns.names)))
+        row[0, :, columns.choice] = one_hot
+        row[0, :, columns.reward] = reward
+        row[0, :, columns.participant] = self._participants
         for name, value in inputs.items():
             row[0, :, columns.index(name)] = value
         with torch.no_grad():

@@ -36,6 +36,7 @@ class UpdateModule(nn.Module):
         self.output = nn.Linear(hidden_size, 1)
         self.linear = nn.Parameter(torch.zeros(2 + input_size))  # constant, value, inputs
         self.linear_embedding = nn.Linear(embedding_size, 2 + input_size, bias=False) if embedding_size else None
+        self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(input_size))
         # start close to "the state stays as it is", so that long sessions do not drift before the first step
         with torch.no_grad():

@@ -72,6 +72,7 @@ class BaseRNN(nn.Module):
         self.submodules_eq: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {}
         self.betas = nn.ModuleDict()
         self._recorder: Recorder | None = None
+        self._state = States({})
         self._check_modules = False
         self.set_initial_state()
 
@@ -168,9 +169,11 @@ class BaseRNN(nn.Module):
         columns = self.columns_of(inputs)
         embed = getattr(self, "participant_embedding", None)
         embedding = embed(participants[:, 0]) if embed is not None else None
-        names = columns.inputs + columns.shown + tuple(NEXT + name for name in columns.shown)
+        names = columns.all_inputs
         for timestep, action, reward, row in zip(timesteps, actions, rewards, further, strict=True):
-            values = {name: column.unsqueeze(-1).expand_as(action) for name, column in zip(names, row.unbind(-1), strict=True)}
+            values = {
+                name: column.unsqueeze(-1).expand_as(action) for name, column in zip(names, row.unbind(-1), strict=True)
+            }
             trial = Trial(
                 action=action,
                 reward=reward,
@@ -213,8 +216,7 @@ class BaseRNN(nn.Module):
         # unobserved outcomes read as 0; an unknown outcome of the chosen option stays NaN for call_module to skip
         unknown = rewards.isnan() & (actions == 1)
         rewards = torch.where(unknown, rewards, rewards.nan_to_num(0.0))
-        names = columns.inputs + columns.shown + tuple(NEXT + name for name in columns.shown)
-        further = inputs[..., [columns.index(name) for name in names]].nan_to_num(0.0)
+        further = inputs[..., [columns.index(name) for name in columns.all_inputs]].nan_to_num(0.0)
         blocks, experiments = (
             inputs[..., columns.index(name)].nan_to_num(0.0) if columns.has(name) else torch.zeros_like(inputs[..., 0])
             for name in ("block", "experiment")
@@ -344,13 +346,15 @@ class BaseRNN(nn.Module):
     def _value_and_name(self, state: str | torch.Tensor) -> tuple[torch.Tensor, str | None]:
         if isinstance(state, str):
             if state not in self._state:
-                raise ConfigError(f"there is no state {state!r}; init_values of {type(self).__name__} names "
-                                  f"{', '.join(self._state) or 'none'}.")
+                raise ConfigError(
+                    f"there is no state {state!r}; init_values of {type(self).__name__} names "
+                    f"{', '.join(self._state) or 'none'}."
+                )
             return self._state[state], state
         return state, next((name for name, value in self._state.items() if value is state), None)
 
     def _scale(self, name: str | None, embedding: torch.Tensor | None) -> torch.Tensor:
-        if name not in self.betas:
+        if name is None or name not in self.betas:
             raise ConfigError(f"scaling=True, but betas has no entry for the state {name!r}.")
         return _evaluate_beta(self.betas[name], embedding)
 

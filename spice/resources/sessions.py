@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import DataError, join_problems
-from spice.resources.columns import NEXT, Columns
+from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 
 
@@ -126,7 +126,7 @@ def read_session(session: Any, n_actions: int, columns: Columns | Sequence[str] 
     values, made = values[: made.nonzero()[0][-1] + 1], made[: made.nonzero()[0][-1] + 1]
     _check(values, made, columns)
     choices = np.where(made, np.nan_to_num(values[:, columns.choice]).argmax(axis=1), np.nan)
-    names = [*columns.inputs, *columns.shown, *(NEXT + name for name in columns.shown)]
+    names = columns.all_inputs
     inputs = {name: values[:, columns.index(name)] for name in names}
     return Trials(choices, values[:, columns.reward], inputs, int(values[-1, columns.participant]))
 

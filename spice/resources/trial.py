@@ -87,7 +87,7 @@ class Logits:
         empty = [trial for trial, value in enumerate(self._trials) if value is None]
         if empty:
             raise ValueError(f"forward set no logits[timestep] for {len(empty)} trials, the first is trial {empty[0]}.")
-        return torch.stack(self._trials)
+        return torch.stack([value for value in self._trials if value is not None])
 
 
 class Clock:

@@ -55,7 +55,8 @@ def _one_hot(values: torch.Tensor, where: str) -> list[str]:
     session, trial = _first(wrong)
     row = [float(f"{value:.4g}") for value in values[session, trial].tolist()]
     return [
-        f"{where} must be one-hot, but session {session}, trial {trial} has {row}{_count(wrong)}; use one column per action "
+        f"{where} must be one-hot, but session {session}, trial {trial} has {row}{_count(wrong)}; use one column "
+        "per action "
         "with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is missing."
     ]
 
@@ -68,12 +69,14 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
     if rewards.isinf().any():
         session, trial, action = _first(rewards.isinf())
         problems.append(
-            f"reward_{action} is infinite in session {session}, trial {trial}; correct it, or set it to NaN if unobserved."
+            f"reward_{action} is infinite in session {session}, trial {trial}; correct it, or set it to NaN if "
+            "unobserved."
         )
     not_chosen = ~chosen & dataset.observed.unsqueeze(-1)
     if not_chosen.any() and (rewards[not_chosen] == -1).all() and not (rewards[chosen] == -1).any():
         problems.append(
-            "every reward of an option not chosen is -1 and no reward of a chosen one is: unobserved rewards are coded NaN "
+            "every reward of an option not chosen is -1 and no reward of a chosen one is: unobserved rewards are "
+            "coded NaN "
             "here, not -1. Set them with rewards[rewards == -1] = np.nan."
         )
     unknown = chosen & rewards.isnan()
@@ -81,7 +84,8 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
         session, trial, action = _first(unknown)
         problems.append(
             f"reward_{action} is missing (NaN) in session {session}, trial {trial} although option {action} was chosen"
-            f"{_count(unknown)}; fill it in, or use missing_reward='skip' (the choice is scored, the outcome updates nothing)."
+            f"{_count(unknown)}; fill it in, or use missing_reward='skip' (the choice is scored, the outcome "
+            "updates nothing)."
         )
     return problems
 
@@ -94,7 +98,8 @@ def _inputs(dataset: DatasetRNN) -> list[str]:
         if wrong.any():
             session, trial = _first(wrong)
             problems.append(
-                f"the column {name!r} is NaN or infinite in session {session}, trial {trial}{_count(wrong)}; fill it in, or "
+                f"the column {name!r} is NaN or infinite in session {session}, trial {trial}{_count(wrong)}; fill "
+                "it in, or "
                 "mark the trial as missing (NaN in its choice columns)."
             )
     return problems
@@ -108,7 +113,8 @@ def _participants(dataset: DatasetRNN, n_participants: int | None) -> list[str]:
     if wrong.any():
         session, _ = _first(wrong)
         return [
-            f"the participant of session {session} is {first[session].item():g}{_count(wrong)}; number participants 0, 1, 2, ..."
+            f"the participant of session {session} is {first[session].item():g}{_count(wrong)}; number "
+            "participants 0, 1, 2, ..."
         ]
     changes = (ids != first) & dataset.observed
     if changes.any():
@@ -120,7 +126,8 @@ def _participants(dataset: DatasetRNN, n_participants: int | None) -> list[str]:
     if n_participants is not None and (first >= n_participants).any():
         session, _ = _first(first >= n_participants)
         return [
-            f"the participant of session {session} is {first[session].item():g}, but n_participants={n_participants} allows "
+            f"the participant of session {session} is {first[session].item():g}, but "
+            f"n_participants={n_participants} allows "
             f"0 to {n_participants - 1}; raise n_participants, or leave it out."
         ]
     return []
@@ -133,7 +140,8 @@ def _warn_if_shifted(dataset: DatasetRNN) -> None:
     if differs.any():
         session, trial = _first(differs)
         warnings.warn(
-            f"ys of session {session}, trial {trial} is not the choice in row {trial + 1} of xs{_count(differs)}: ys[:, t] must "
+            f"ys of session {session}, trial {trial} is not the choice in row {trial + 1} of xs{_count(differs)}: "
+            "ys[:, t] must "
             "be the choice of trial t + 1. If rows were left out, put missing trials (NaN) in their place.",
             SpiceWarning,
             stacklevel=4,

@@ -72,7 +72,8 @@ def distil(
             own = samples[module].of(participant)
             if not len(own.next_value):
                 raise DataError(
-                    f"participant {dataset.label('participant', participant)!r} has no samples for the module {module!r}: "
+                    f"participant {dataset.label('participant', participant)!r} has no samples for the module "
+                    f"{module!r}: "
                     "its filter is never fulfilled in their trials. Leave the participant out, or correct filter_setup."
                 )
             beta = 1.0 if betas is None else float(betas[row])
@@ -101,7 +102,7 @@ def _fit_module(
     library = evaluate_terms(samples.features, exponents)
     names = [term_name(features, row) for row in exponents]
     # a state that never moves equals the constant: the state is kept, "unchanged" being no discovery
-    order = np.lexsort((np.arange(len(names)), [name != features[0] for name in names]))
+    order = np.array(sorted(range(len(names)), key=lambda column: names[column] != features[0]))
     kept, dependent = independent_columns(library, order)
     for column, others in dependent.items():
         merged.setdefault(names[column], [names[other] for other in others])
@@ -118,7 +119,9 @@ def _notify(module: str, merged: dict[str, list[str]]) -> None:
     """Say which candidate terms the data cannot tell apart."""
     if not merged:
         return
-    texts = [f"{term} (= {' and '.join(others)})" if others else f"{term} (always 0)" for term, others in merged.items()]
+    texts = [
+        f"{term} (= {' and '.join(others)})" if others else f"{term} (always 0)" for term, others in merged.items()
+    ]
     warnings.warn(
         f"the library of {module!r} holds terms that the data cannot tell from others; they were left out: "
         f"{', '.join(texts)}.",

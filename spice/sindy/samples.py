@@ -103,7 +103,8 @@ def _check_inputs(module: str, call: ModuleCall, config: SpiceConfig, record: Re
     names = config.inputs(module)
     if call.inputs.shape[-1] != len(names):
         raise ConfigError(
-            f"the module {module!r} is called with {call.inputs.shape[-1]} input(s), but library_setup names {len(names)} "
+            f"the module {module!r} is called with {call.inputs.shape[-1]} input(s), but library_setup names "
+            f"{len(names)} "
             f"({', '.join(names) or 'none'}); name every input, in the order of call_module(..., inputs=...)."
         )
     signals = {name: record.signal(name) for name in config.control_parameters if name in record.signal_names}
@@ -113,6 +114,7 @@ def _check_inputs(module: str, call: ModuleCall, config: SpiceConfig, record: Re
         alike = [other for other, signal in signals.items() if torch.equal(given.nan_to_num(0), signal.nan_to_num(0))]
         if alike and name not in alike:
             raise ConfigError(
-                f"library_setup names input {position} of the module {module!r} {name!r}, but the module is called with "
+                f"library_setup names input {position} of the module {module!r} {name!r}, but the module is "
+                "called with "
                 f"{alike[0]!r} there; list the names in the order of call_module(..., inputs=...)."
             )

@@ -93,8 +93,10 @@ def warn_if_unstable(found: list[tuple[object, str, float, int]]) -> None:
     if grown:
         shown = "; ".join(grown[:5]) + (f"; and {len(grown) - 5} more" if len(grown) > 5 else "")
         warnings.warn(
-            f"equations that grow without bound over a session: {shown}. They were refitted with the multiplier held within "
-            "[-1, 1]; compare their predictions with the network's, and fit more data or a smaller hidden_size if they differ.",
+            f"equations that grow without bound over a session: {shown}. They were refitted with the multiplier "
+            "held within "
+            "[-1, 1]; compare their predictions with the network's, and fit more data or a smaller hidden_size "
+            "if they differ.",
             StabilityWarning,
             stacklevel=4,
         )

@@ -20,7 +20,7 @@ CHUNK = 20  # L-BFGS iterations between two looks at the budget
 TOLERANCE = 1e-3  # change of the total loss (nats) below which L-BFGS has converged
 
 
-class _BudgetSpent(Exception):
+class _BudgetSpentError(Exception):
     """All epochs are used."""
 
 
@@ -132,7 +132,7 @@ def fit_network(
         result.loss.append(loss)
         progress.update(loss)
         if len(result.loss) >= epochs:
-            raise _BudgetSpent
+            raise _BudgetSpentError
 
     model.train()
     try:
@@ -141,7 +141,7 @@ def fit_network(
         else:
             _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, len(dataset), generator)
         result.converged, result.reason = True, "the loss no longer changes"
-    except _BudgetSpent:
+    except _BudgetSpentError:
         result.reason = f"all {epochs} epochs used"
         result.converged = optimizer == "adam" and _is_flat(result.loss)
     except KeyboardInterrupt:
@@ -158,12 +158,14 @@ def choose_optimizer(optimizer: str, batch_size: int | None, model: nn.Module) -
     """The optimiser that ``"auto"`` stands for, or the one asked for if it fits."""
     if optimizer not in OPTIMIZERS:
         raise ConfigError(
-            f"optimizer={optimizer!r} is unknown{did_you_mean(optimizer, OPTIMIZERS)}; choose one of {', '.join(OPTIMIZERS)}."
+            f"optimizer={optimizer!r} is unknown{did_you_mean(optimizer, OPTIMIZERS)}; choose one of "
+            f"{', '.join(OPTIMIZERS)}."
         )
     noisy = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
     if optimizer == "lbfgs" and (noisy or batch_size is not None):
         raise ConfigError(
-            f"optimizer='lbfgs' needs the same loss at every evaluation, but {'dropout' if noisy else 'batch_size'} is set; "
+            "optimizer='lbfgs' needs the same loss at every evaluation, but "
+            f"{'dropout' if noisy else 'batch_size'} is set; "
             "use optimizer='adam', or leave that out."
         )
     if optimizer == "auto":
@@ -241,7 +243,8 @@ def _require_finite(loss: float, model: BaseRNN, xs: torch.Tensor) -> None:
     with torch.no_grad(), model.checking_modules():
         model(xs, batch_first=True)
     raise ModuleOutputError(
-        "the logits are not finite although every module's output is: check the model's own formulas, or lower learning_rate."
+        "the logits are not finite although every module's output is: check the model's own formulas, "
+        "or lower learning_rate."
     )
 
 

@@ -4,7 +4,7 @@ import torch
 
 
 def negative_log_likelihood(logits: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
-    """Summed negative log-likelihood in nats.
+    """Sum the negative log-likelihood of the choices, in nats.
 
     Parameters
     ----------

@@ -26,5 +26,5 @@ def set_input_scales(model: BaseRNN, dataset: DatasetRNN) -> None:
             inputs = record.call(name).inputs.nan_to_num(0).flatten(0, 2)
             used = inputs != 0
             mean_square = inputs.square().sum(0) / used.sum(0).clamp(min=1)
-            moderate = (mean_square < 0.01) | (mean_square > 4)
-            module.input_scale.copy_(torch.where(moderate & (mean_square > 0), mean_square.sqrt(), 1.0))
+            far_from_1 = (mean_square < 0.01) | (mean_square > 4)
+            module.input_scale = torch.where(far_from_1 & (mean_square > 0), mean_square.sqrt(), 1.0)

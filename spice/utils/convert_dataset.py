@@ -207,7 +207,8 @@ def _check_names(table: pd.DataFrame, roles: dict[str, str], further: list) -> N
 def _sort_rows(table: pd.DataFrame, roles: dict[str, str]) -> _Rows:
     """Code participants and blocks, and bring the rows into order of session and trial."""
     problems = []
-    codes, labels = {}, {}
+    codes: dict[str, np.ndarray] = {}
+    labels: dict[str, tuple[Any, ...]] = {}
     for role in ("participant", "block"):
         if role in roles:
             codes[role], labels[role] = code_of(table[roles[role]])

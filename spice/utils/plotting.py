@@ -197,7 +197,7 @@ def _draw_ticks(axs: np.ndarray, trials: Trials, display_choice: int) -> tuple[l
         for at_top, low in ((True, 1 - BAND), (False, 0.0)):
             here = (chosen == display_choice) == at_top
             ax.vlines(rows[here] + 1, low, low + BAND, colors[here], transform=ax.get_xaxis_transform(), linewidth=1.4)
-    style = {"linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 2}
+    style: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 2}
     return [Line2D([], [], color=color, **style) for color in key.values()], list(key)
 
 
