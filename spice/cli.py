@@ -47,8 +47,8 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("rescorla_wagner", "Rescorla-Wagner learning", 0.3, 3.0, 0.0, 100, 100),
-    Scenario("forgetting", "Rescorla-Wagner learning with forgetting", 0.3, 3.0, 0.2, 50, 100),
+    Scenario("rescorla_wagner", "Learning rate 0.3, inverse temperature 3", 0.3, 3.0, 0.0, 100, 100),
+    Scenario("forgetting", "The same with forgetting rate 0.2", 0.3, 3.0, 0.2, 50, 100),
 )
 
 
@@ -89,16 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("demo_output"), help="folder for the figures (default: %(default)s)"
     )
     demo.add_argument("--seed", type=_seed, default=0, help="seed of simulation and fit (default: %(default)s)")
-    demo.add_argument("--quick", action="store_true", help="a fifth of the sessions: faster and less exact")
+    demo.add_argument("--quick", action="store_true", help="a quarter of the trials: faster and less exact")
     demo.set_defaults(run=lambda arguments: run_demo(arguments.out, arguments.seed, arguments.quick))
     return parser
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
-    return seed
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
 
 
 def run_demo(out: Path, seed: int = 0, quick: bool = False) -> None:
@@ -111,24 +110,26 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> None:
     seed : int, default 0
         Seed of simulation and fit.
     quick : bool, default False
-        Whether to use a fifth of the sessions.
+        Whether to use a quarter of the trials.
     """
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    from spice.utils.plotting import plot_session  # the first import of everything heavy
+    import torch
 
+    import spice.estimator
+    import spice.utils.plotting
+
+    torch.set_num_threads(1)  # networks this small are slower with more
     print(f"imports: {time.perf_counter() - started:.1f} s", flush=True)
     files = []
     for number, scenario in enumerate(SCENARIOS, 1):
-        n_sessions = scenario.n_sessions // (5 if quick else 1)
-        rates = f"learning rate {scenario.alpha}, inverse temperature {scenario.beta:g}"
-        rates += f", forgetting rate {scenario.forget_rate}" if scenario.forget_rate else ""
-        print(f"\n{number}. {scenario.title}: {rates}; {n_sessions} sessions x {scenario.n_trials} trials", flush=True)
-        agent, dataset, estimator, seconds = _simulate_and_fit(scenario, n_sessions, seed)
+        n_trials = scenario.n_trials // (4 if quick else 1)
+        print(f"\n{number}. {scenario.title}, {scenario.n_sessions} sessions x {n_trials} trials", flush=True)
+        agent, dataset, estimator, seconds = _simulate_and_fit(scenario, n_trials, seed)
         print(_compare(scenario, estimator))
         drawing = time.perf_counter()
         agents = {"groundtruth": agent, "rnn": estimator.rnn_agent, "spice": estimator.spice_agent}
-        figure, _ = plot_session(agents, dataset.xs[0], signals_to_plot=[STATE])
+        figure, _ = spice.utils.plotting.plot_session(agents, dataset.xs[0], signals_to_plot=[STATE])
         files.append(out / f"{scenario.name}.png")
         figure.savefig(files[-1], dpi=100)
         seconds["figure"] = time.perf_counter() - drawing
@@ -139,7 +140,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> None:
 
 
 def _simulate_and_fit(
-    scenario: Scenario, n_sessions: int, seed: int
+    scenario: Scenario, n_trials: int, seed: int
 ) -> "tuple[AgentQ, DatasetRNN, SpiceEstimator, dict[str, float]]":
     """Agent, its choices, the fitted estimator, and the seconds of each stage."""
     from spice.estimator import SpiceEstimator
@@ -149,7 +150,7 @@ def _simulate_and_fit(
     started = time.perf_counter()
     agent = AgentQ(beta_reward=scenario.beta, alpha_reward=scenario.alpha, forget_rate=scenario.forget_rate, seed=seed)
     environment = BanditsDrift(SIGMA, seed=seed)
-    dataset, _, _ = create_dataset(agent, environment, scenario.n_trials, n_sessions, seed=seed)
+    dataset, _, _ = create_dataset(agent, environment, n_trials, scenario.n_sessions, seed=seed)
     dataset.xs[..., dataset.columns.participant] = 0  # all sessions by one participant
     simulated = time.perf_counter() - started
     if scenario.forget_rate:
@@ -157,13 +158,12 @@ def _simulate_and_fit(
     else:
         estimator = SpiceEstimator(RescorlaWagnerRNN, RESCORLA_WAGNER_CONFIG, random_state=seed)
     estimator.fit(dataset)
-    timing = estimator.timing_
-    return (
-        agent,
-        dataset,
-        estimator,
-        {"simulation": simulated, "network": timing["network"], "equations": timing["sindy"]},
-    )
+    seconds = {
+        "simulation": simulated,
+        "network": estimator.timing_["network"],
+        "equations": estimator.timing_["sindy"],
+    }
+    return agent, dataset, estimator, seconds
 
 
 def _compare(scenario: Scenario, estimator: "SpiceEstimator") -> str:
@@ -177,16 +177,16 @@ def _compare(scenario: Scenario, estimator: "SpiceEstimator") -> str:
         for who, equation in (("true", truth[name]), ("found", equation))
     ]
     if scenario.forget_rate:
-        # With nearly equal decay of chosen and other values, a shift of both constants leaves the choices as they are.
-        gaps = [
-            equations[f"{STATE}_chosen"].coefficients.get("1", 0.0)
-            - equations[f"{STATE}_not_chosen"].coefficients.get("1", 0.0)
-            for equations in (truth, found)
-        ]
+        # Where chosen and other values decay alike, choices stay the same if both constants shift.
+        true_gap, found_gap = (_constant(entry, "chosen") - _constant(entry, "not_chosen") for entry in (truth, found))
         lines.append(
-            f"   choices hold little about the two constants but their difference: true {gaps[0]:.2f}, found {gaps[1]:.2f}"
+            f"   difference of the constants (choices hold little else): true {true_gap:.2f}, found {found_gap:.2f}"
         )
     return "\n".join(lines)
+
+
+def _constant(equations: "dict[str, Equation]", option: str) -> float:
+    return equations[f"{STATE}_{option}"].coefficients.get("1", 0.0)
 
 
 def true_equations(

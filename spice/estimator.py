@@ -23,6 +23,7 @@ from spice.saving import load_equations, load_network, save_equations, save_netw
 from spice.sindy import distil
 from spice.sindy.probes import probe_sessions
 from spice.sindy.regression import make_optimizer
+from spice.sindy.samples import collect_samples
 from spice.training import fit_network, negative_log_likelihood
 from spice.training.scales import set_input_scales
 
@@ -178,12 +179,15 @@ class SpiceEstimator(BaseEstimator):
         self.n_participants_ = self.n_participants or self._count_participants(dataset)
         self.participants_ = tuple(dataset.label("participant", code) for code in range(self.n_participants_))
         self.labels_ = dict(dataset.labels)
+        to_distil = self._participants_to_distil(dataset)
+        visited = dataset if self.sindy_data == "on-policy" else probe_sessions(dataset)
 
         started = time.perf_counter()
         with self._seeded():
             model = self._build()
             model.columns = dataset.columns
             set_input_scales(model, dataset)
+            collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
             self.history_ = fit_network(
                 model,
                 dataset,
@@ -197,30 +201,22 @@ class SpiceEstimator(BaseEstimator):
             )
         self._set_network(model)
         trained = time.perf_counter()
-        self._set_equations(self._distil(dataset))
+        settings = (self.sindy_degree, self.sindy_optimizer, self.sindy_threshold)
+        self._set_equations(distil(model, self.spice_config, visited, to_distil, *settings))
         ended = time.perf_counter()
         self.timing_ = {"network": trained - started, "sindy": ended - trained, "total": ended - started}
         return self
 
-    def _distil(self, dataset: DatasetRNN) -> dict[int, dict[str, Equation]]:
+    def _participants_to_distil(self, dataset: DatasetRNN) -> list[int]:
         present = dataset.participants.unique().tolist()
-        if self.spice_participant_id is not None:
-            chosen = dataset.code("participant", self.spice_participant_id)
-            if chosen not in present:
-                raise ConfigError(
-                    f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants."
-                )
-            present = [chosen]
-        visited = dataset if self.sindy_data == "on-policy" else probe_sessions(dataset)
-        return distil(
-            self.rnn_model_,
-            self.spice_config,
-            visited,
-            present,
-            self.sindy_degree,
-            self.sindy_optimizer,
-            self.sindy_threshold,
-        )
+        if self.spice_participant_id is None:
+            return present
+        chosen = dataset.code("participant", self.spice_participant_id)
+        if chosen not in present:
+            raise ConfigError(
+                f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants."
+            )
+        return [chosen]
 
     def _build(self) -> BaseRNN:
         settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
@@ -283,8 +279,12 @@ class SpiceEstimator(BaseEstimator):
             with torch.no_grad():
                 probabilities = torch.softmax(self._logits(model, dataset), dim=-1).cpu()
             results.append(probabilities.masked_fill(trailing.unsqueeze(-1), torch.nan).double().numpy())
-        if results[1] is not None:
-            self._warn_without_equations(dataset)
+        if results[1] is not None and (without := self._without_equations(dataset)):
+            warnings.warn(
+                f"there are no equations for participant(s) {without}: their predictions by equations are NaN.",
+                SpiceWarning,
+                stacklevel=2,
+            )
         return results[0], results[1]
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -305,6 +305,9 @@ class SpiceEstimator(BaseEstimator):
         dataset = self._aligned(DatasetRNN.of(X, y, self.n_actions_))
         if not dataset.n_scored:
             raise DataError("there is no choice to score: give y, or a DatasetRNN whose ys are not all missing.")
+        without = self._without_equations(dataset)
+        if without:
+            raise DataError(f"there are no equations for participant(s) {without}: leave them out, or fit them.")
         with torch.no_grad():
             logits = self._logits(self.spice_model_, dataset)
             return -float(negative_log_likelihood(logits, dataset.ys.to(logits))) / dataset.n_scored
@@ -340,16 +343,11 @@ class SpiceEstimator(BaseEstimator):
     def _logits(self, model: BaseRNN, dataset: DatasetRNN) -> torch.Tensor:
         return model(dataset.xs, batch_first=True)[0]
 
-    def _warn_without_equations(self, dataset: DatasetRNN) -> None:
+    def _without_equations(self, dataset: DatasetRNN) -> str:
+        """The data's participants that have no equations, listed."""
         labels = {self.participants_[code] for code in dataset.participants.tolist()}
         without = [label for label in self.participants_ if label in labels and label not in self.equations_]
-        if without:
-            warnings.warn(
-                f"there are no equations for participant(s) {', '.join(map(str, without[:10]))}"
-                f"{' ...' if len(without) > 10 else ''}: their predictions by equations are NaN.",
-                SpiceWarning,
-                stacklevel=3,
-            )
+        return ", ".join(map(str, without[:10])) + (" ..." if len(without) > 10 else "")
 
     # ------------------------------------------------------------------ save and load
 

@@ -131,7 +131,7 @@ class SpiceConfig:
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A suggestion for a misspelt name, or nothing."""
     close = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[
     """
     name = os.fspath(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of foreign pickles that are refused right after
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except pickle.UnpicklingError:

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+START_CARRIED = 0.5  # share of a state's value that an untrained module carries to the next trial
+
 
 class UpdateModule(nn.Module):
     """Update of one state: its value plus a linear part and a small tanh network.
@@ -38,8 +40,10 @@ class UpdateModule(nn.Module):
         self.linear_embedding = nn.Linear(embedding_size, 2 + input_size, bias=False) if embedding_size else None
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(input_size))
-        # start close to "the state stays as it is", so that long sessions do not drift before the first step
+        # start as a leaky memory: from "the state stays as it is", constants would pile up over a session, and the fit can
+        # end where the drifts of two states cancel
         with torch.no_grad():
+            self.linear[1] = START_CARRIED - 1.0
             self.output.weight.mul_(0.1)
             self.output.bias.zero_()
             if self.linear_embedding is not None:

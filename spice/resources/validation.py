@@ -5,6 +5,7 @@ import warnings
 import torch
 
 from spice.errors import DataError, SpiceWarning, join_problems
+from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 
 
@@ -91,10 +92,12 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
 
 
 def _inputs(dataset: DatasetRNN) -> list[str]:
-    """Inputs are finite wherever a choice was made."""
+    """Inputs are finite wherever a choice was made, those shown next wherever the next choice is scored."""
     problems = []
-    for name in dataset.columns.inputs + dataset.columns.shown:
-        wrong = ~torch.isfinite(dataset.column(name)) & dataset.observed
+    needed = {name: dataset.observed for name in dataset.columns.inputs + dataset.columns.shown}
+    needed |= {NEXT + name: dataset.scored for name in dataset.columns.shown}
+    for name, rows in needed.items():
+        wrong = ~torch.isfinite(dataset.column(name)) & rows
         if wrong.any():
             session, trial = _first(wrong)
             problems.append(

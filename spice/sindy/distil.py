@@ -76,7 +76,7 @@ def distil(
                     f"{module!r}: "
                     "its filter is never fulfilled in their trials. Leave the participant out, or correct filter_setup."
                 )
-            beta = 1.0 if betas is None else float(betas[row])
+            beta = 1.0 if betas is None else betas[row].item()
             features = (module, *config.library(module))
             coefficients, multiplier = _fit_module(own, features, exponents, beta, optimizer, threshold, merged)
             equations[participant][module] = Equation(module, config.inputs(module), coefficients)

@@ -19,8 +19,8 @@ OPTIMIZERS: dict[str, Callable[[float], BaseOptimizer]] = {
     "SR3": lambda threshold: pysindy.SR3(
         reg_weight_lam=pysindy.SR3.calculate_l0_weight(threshold, 1.0), relax_coeff_nu=1.0, max_iter=1000, unbias=True
     ),
-    "SSR": lambda threshold: pysindy.SSR(max_iter=100),
-    "FROLS": lambda threshold: pysindy.FROLS(max_iter=100),
+    "SSR": lambda threshold: pysindy.SSR(alpha=RIDGE, max_iter=100),
+    "FROLS": lambda threshold: pysindy.FROLS(alpha=RIDGE, max_iter=100),
 }
 
 
@@ -107,6 +107,8 @@ def sparse_regression(
     scale = np.sqrt(np.mean(library**2, axis=0))
     compressed = np.linalg.qr(np.column_stack([library / scale, target]), mode="r") / np.sqrt(len(target))
     matrix, vector = compressed[:, :-1], compressed[:, -1]
+    if not target.any():  # SSR and FROLS cannot do without a target
+        return np.zeros(matrix.shape[1])
     if matrix.shape[1] == 1:  # nothing to select among
         least_squares = np.linalg.lstsq(matrix, vector, rcond=None)[0]
         return np.where(np.abs(least_squares) >= threshold, least_squares, 0.0) / scale
@@ -126,7 +128,9 @@ def _sparsest_within(history: list, matrix: np.ndarray, vector: np.ndarray, thre
     SSR and FROLS visit models of every size; at their defaults they stop too early or prune true terms even
     without noise.
     """
-    models = sorted((np.asarray(coef).reshape(-1) for coef in history), key=np.count_nonzero)
+    full = np.linalg.lstsq(matrix, vector, rcond=None)[0]  # pysindy's histories have neither this nor the empty one
+    visited = [np.zeros_like(full), full, *(np.asarray(coef).reshape(-1) for coef in history)]
+    models = sorted(visited, key=np.count_nonzero)
     errors = [np.sum((vector - matrix @ coef) ** 2) for coef in models]
     limit = min(errors) + threshold**2
     return next(coef for coef, error in zip(models, errors, strict=True) if error <= limit)

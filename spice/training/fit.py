@@ -124,10 +124,11 @@ def fit_network(
     def loss_of(rows: torch.Tensor | slice) -> torch.Tensor:
         logits, _ = model(xs[rows], batch_first=True)
         share = 1.0 if isinstance(rows, slice) else float((~ys[rows].isnan().any(-1)).sum()) / n_scored
-        return negative_log_likelihood(logits, ys[rows].to(logits.dtype)) / n_scored + share * penalty() / n_scored
+        loss = negative_log_likelihood(logits, ys[rows].to(logits.dtype)) / n_scored + share * penalty() / n_scored
+        _require_finite(loss.item(), model, xs)
+        return loss
 
     def end_epoch(loss: float) -> None:
-        _require_finite(loss, model, xs)
         best.offer(loss)
         result.loss.append(loss)
         progress.update(loss)
@@ -217,8 +218,11 @@ def _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, n_sessi
             loss = loss_of(rows)
             loss.backward()
             total += loss.item()
+            if whole:  # before the step: the loss is that of these parameters
+                end_epoch(total)
             method.step()
-        end_epoch(total)
+        if not whole:
+            end_epoch(total)
 
 
 def _penalty(model: BaseRNN, weight_decay: float, embedding_decay: float) -> Callable[[], torch.Tensor | float]:
@@ -249,9 +253,11 @@ def _require_finite(loss: float, model: BaseRNN, xs: torch.Tensor) -> None:
 
 
 def _is_flat(loss: list[float]) -> bool:
-    """Whether the last tenth of the epochs still gained less than 1e-4 nats per trial."""
-    tenth = max(len(loss) // 10, 1)
-    return len(loss) > 2 * tenth and min(loss[:-tenth]) - min(loss[-tenth:]) < 1e-4
+    """Whether the mean loss of the last two tenths of the epochs differs by less than 1e-4 nats per trial."""
+    tenth = len(loss) // 10
+    if tenth < 2:
+        return False
+    return abs(sum(loss[-tenth:]) - sum(loss[-2 * tenth : -tenth])) / tenth < 1e-4
 
 
 def _report(result: TrainingResult, epochs: int) -> None:

@@ -1,0 +1,300 @@
+"""Stage 1: losses against NumPy, both optimisers, budgets, interruptions and what is said about them."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning
+from spice.precoded import ChoiceRNN, ParticipantEmbeddingRNN, RescorlaWagnerRNN
+from spice.resources.dataset import DatasetRNN
+from spice.resources.modules import ParticipantEmbedding
+from spice.training import fit_network, negative_log_likelihood
+from spice.training.scales import set_input_scales
+
+
+def make(model_class=RescorlaWagnerRNN, seed=0, **settings):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_class.build(2, 3, hidden_size=3, **settings).double()
+
+
+def loss_of(model, data):
+    with torch.no_grad():
+        logits = model(data.xs, batch_first=True)[0]
+        return float(negative_log_likelihood(logits, data.ys.double())) / data.n_scored
+
+
+def quietly(*args, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit_network(*args, **settings)
+
+
+class Counting(RescorlaWagnerRNN):
+    """Counts its passes, and may be interrupted by the user at one of them."""
+
+    passes = 0
+    interrupted_at = None
+
+    def forward(self, *args, **kwargs):
+        self.passes += 1
+        if self.passes == self.interrupted_at:
+            raise KeyboardInterrupt
+        return super().forward(*args, **kwargs)
+
+
+# ---------------------------------------------------------------------- the loss
+
+
+def test_likelihood_equals_numpy():
+    rng = np.random.default_rng(0)
+    logits, choice = rng.normal(size=(3, 5, 4)), rng.integers(4, size=(3, 5))
+    ys = np.eye(4)[choice]
+    ys[1, 2:] = np.nan
+    expected = 0.0
+    for s in range(3):
+        for t in range(5 if s != 1 else 2):
+            expected -= np.log(np.exp(logits[s, t, choice[s, t]]) / np.exp(logits[s, t]).sum())
+    assert float(negative_log_likelihood(torch.tensor(logits), torch.tensor(ys))) == pytest.approx(expected, abs=1e-12)
+
+
+def test_certain_choices_have_finite_gradients():
+    logits = torch.tensor([[[1000.0, -1000.0], [0.0, 0.0]]], requires_grad=True)
+    ys = torch.tensor([[[1.0, 0.0], [torch.nan, torch.nan]]])
+    loss = negative_log_likelihood(logits, ys)
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize(("weight_decay", "embedding_decay"), [(0.0, 0.0), (2.0, 0.0), (0.0, 3.0), (2.0, 3.0)])
+def test_the_loss_is_a_posterior_per_scored_choice(random_data, weight_decay, embedding_decay):
+    data = random_data(n_participants=3, missing=0.1)
+    model = make(ChoiceRNN)
+    expected = loss_of(model, data) * data.n_scored
+    weights = sum(float(p.detach().square().sum()) for p in model.submodules_rnn.parameters())
+    vectors = sum(float(m.weight.detach().square().sum()) for m in model.modules() if isinstance(m, ParticipantEmbedding))
+    expected += 0.5 * (weight_decay * weights + embedding_decay * vectors)
+    decays = {"weight_decay": weight_decay, "embedding_decay": embedding_decay}
+    for settings in ({"optimizer": "lbfgs"}, {"optimizer": "adam"}, {"batch_size": 3, "learning_rate": 0.0}):
+        result = quietly(copy.deepcopy(model), data, epochs=1, **settings, **decays)
+        assert result.loss == [pytest.approx(expected / data.n_scored, abs=1e-10)]
+
+
+def test_a_prior_keeps_weights_small(agent_data):
+    norms = []
+    for decay in (0.0, 1.0, 100.0):
+        model = make()
+        quietly(model, agent_data, epochs=60, weight_decay=decay)
+        norms.append(sum(float(p.detach().square().sum()) for p in model.submodules_rnn.parameters()))
+    assert norms[0] > norms[1] > norms[2]
+
+
+# ---------------------------------------------------------------------- both optimisers
+
+
+class Linear(torch.nn.Module):
+    """The true family: three coefficients."""
+
+    def __init__(self):
+        super().__init__()
+        self.coefficients = torch.nn.Parameter(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
+
+    def forward(self, value, inputs, embedding=None, participant=None):
+        constant, factor, rate = self.coefficients
+        return constant + factor * value + rate * inputs[..., 0]
+
+
+def test_both_optimisers_find_the_maximum(agent_data):
+    start = loss_of(make(), agent_data)
+    found = []
+    for settings in ({"optimizer": "lbfgs"}, {"optimizer": "adam", "learning_rate": 0.05}):
+        model = make()
+        module = model.submodules_rnn["x_value_reward_chosen"] = Linear()
+        result = fit_network(model, agent_data, epochs=400, **settings)
+        assert result.converged and loss_of(model, agent_data) < start - 0.02
+        found.append((loss_of(model, agent_data), module.coefficients.detach().numpy().copy()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=0.02)  # a fraction of their standard errors
+
+
+def test_a_network_does_at_least_as_well(agent_data):
+    for settings in ({"optimizer": "lbfgs", "epochs": 100}, {"optimizer": "adam", "epochs": 100, "learning_rate": 0.03}):
+        model = make()
+        start = loss_of(model, agent_data)
+        quietly(model, agent_data, weight_decay=1.0, **settings)
+        assert loss_of(model, agent_data) < start - 0.02
+
+
+def test_mini_batches_learn_too(agent_data):
+    model = make()
+    start = loss_of(model, agent_data)
+    quietly(model, agent_data, epochs=15, batch_size=5, learning_rate=0.02, generator=torch.Generator().manual_seed(0))
+    assert loss_of(model, agent_data) < start - 0.02
+
+
+def test_the_order_of_mini_batches_is_seeded(agent_data):
+    results = [
+        quietly(make(), agent_data, epochs=3, batch_size=7, generator=torch.Generator().manual_seed(seed)).loss
+        for seed in (0, 0, 1)
+    ]
+    assert results[0] == results[1] != results[2]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 23])
+def test_epochs_are_a_strict_bound(agent_data, optimizer, epochs):
+    model = make(Counting)
+    with pytest.warns(ConvergenceWarning) as caught:
+        result = fit_network(model, agent_data, optimizer=optimizer, epochs=epochs)
+    assert str(caught[0].message) == (
+        f"the network did not converge within {epochs} epochs; raise epochs (the best parameters so far are kept)."
+    )
+    assert model.passes == len(result.loss) == epochs
+    assert not result.converged and result.reason == f"all {epochs} epochs used"
+
+
+def test_jumping_about_is_no_convergence(agent_data):
+    with pytest.warns(ConvergenceWarning):
+        result = fit_network(make(), agent_data, optimizer="adam", learning_rate=0.5, epochs=30)
+    assert not result.converged
+
+
+def test_lbfgs_says_when_it_has_converged(agent_data):
+    result = fit_network(make(), agent_data, weight_decay=1.0, epochs=500)  # a warning would be an error
+    assert result.converged and result.reason == "the loss no longer changes" and len(result.loss) < 500
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "learning_rate": 0.5}])
+def test_the_best_parameters_are_kept(agent_data, settings):
+    """Adam with a wild step jumps about: the parameters belong to the best loss, not to the last."""
+    model = make()
+    result = quietly(model, agent_data, epochs=20, **settings)
+    assert loss_of(model, agent_data) == pytest.approx(min(result.loss), abs=1e-12)
+    assert not model.training
+
+
+def test_auto_takes_the_optimiser_that_fits(agent_data):
+    def first(**settings):
+        quick = {"epochs": 2, "generator": torch.Generator().manual_seed(0)} | settings
+        return quietly(make(), agent_data, **quick).loss
+
+    assert first() == first(optimizer="lbfgs")
+    assert first(batch_size=5) == first(batch_size=5, optimizer="adam")
+
+
+def test_dropout_asks_for_adam(agent_data):
+    quietly(make(dropout=0.2), agent_data, epochs=2)
+    with pytest.raises(ConfigError) as caught:
+        fit_network(make(dropout=0.2), agent_data, optimizer="lbfgs")
+    assert str(caught.value) == (
+        "optimizer='lbfgs' needs the same loss at every evaluation, but dropout is set; use optimizer='adam', or leave "
+        "that out."
+    )
+    with pytest.raises(ConfigError, match="but batch_size is set; use optimizer='adam', or leave that out.$"):
+        fit_network(make(), agent_data, optimizer="lbfgs", batch_size=3)
+
+
+def test_unknown_optimisers(agent_data):
+    with pytest.raises(ConfigError) as caught:
+        fit_network(make(), agent_data, optimizer="adm")
+    assert str(caught.value) == (
+        "optimizer='adm' is unknown (did you mean 'adam'?); choose one of auto, lbfgs, adam."
+    )
+
+
+# ---------------------------------------------------------------------- interruptions and trouble
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("at", [2, 12])
+def test_an_interrupted_fit_keeps_the_best_parameters(agent_data, optimizer, at):
+    model = make(Counting)
+    model.interrupted_at = at
+    with pytest.warns(SpiceWarning) as caught:
+        result = fit_network(model, agent_data, optimizer=optimizer, epochs=100)
+    assert [str(entry.message) for entry in caught] == [
+        f"the fit was interrupted after {at - 1} epochs; the best parameters so far are kept."
+    ]
+    assert result.reason == "interrupted" and len(result.loss) == at - 1 and not result.converged
+    assert loss_of(model, agent_data) == pytest.approx(min(result.loss), abs=1e-12)
+
+
+def test_an_interruption_before_the_first_epoch(agent_data):
+    model = make(Counting)
+    model.interrupted_at = 1
+    start = copy.deepcopy(model.state_dict())
+    with pytest.warns(SpiceWarning, match="^the fit was interrupted after 0 epochs; the best parameters so far are kept.$"):
+        fit_network(model, agent_data)
+    assert all(torch.equal(start[name], value) for name, value in model.state_dict().items())
+
+
+class Faulty(torch.nn.Module):
+    """A module that divides by zero where the reward is 0.25."""
+
+    def __init__(self):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
+
+    def forward(self, value, inputs, embedding=None, participant=None):
+        return value + self.rate * (inputs[..., 0] - value) / (inputs[..., 0] != 0.25)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_module_that_returns_no_number_is_named(random_data, optimizer):
+    data = random_data()
+    data.xs[2, 3] = torch.tensor([0, 1, torch.nan, 0.25, 0])
+    model = make()
+    model.submodules_rnn["x_value_reward_chosen"] = Faulty()
+    with pytest.raises(ModuleOutputError) as caught:
+        fit_network(model, data, optimizer=optimizer)
+    assert str(caught.value) == (
+        "the module 'x_value_reward_chosen' returned -inf in session 2, trial 3, action 1. Lower learning_rate, or check "
+        "the model's own formulas (division by zero, exp of a large number)."
+    )
+
+
+def test_formulas_outside_the_modules_are_blamed_as_such(random_data):
+    class Broken(RescorlaWagnerRNN):
+        def step(self, state, trial):
+            state, logits = super().step(state, trial)
+            return state, logits / 0
+
+    with pytest.raises(ModuleOutputError, match="^the logits are not finite although every module's output is: check "):
+        fit_network(make(Broken), random_data())
+
+
+# ---------------------------------------------------------------------- scales
+
+
+def test_binary_rewards_keep_their_scale_and_points_lose_it(random_data):
+    data = random_data(n_participants=3)
+    for factor, expected in ((1.0, 1.0), (100.0, None), (0.001, None)):
+        scaled = DatasetRNN(data.xs.clone(), data.ys)
+        scaled.xs[..., 2:4] *= factor
+        model = make(ParticipantEmbeddingRNN)
+        set_input_scales(model, scaled)
+        rewards = scaled.xs[..., 2:4][~scaled.xs[..., 2:4].isnan()].double()
+        scale = model.submodules_rnn["x_value_reward_chosen"].input_scale
+        assert scale.dtype == torch.float64
+        assert scale.item() == pytest.approx(expected or float(rewards.square().mean().sqrt()), rel=1e-5)
+
+
+def test_the_unit_of_rewards_does_not_matter(agent_data):
+    points = DatasetRNN(agent_data.xs.clone(), agent_data.ys)
+    points.xs[..., 2:4] *= 100
+    losses = []
+    for data in (agent_data, points):
+        model = make()
+        set_input_scales(model, data)
+        quietly(model, data, weight_decay=1.0, epochs=200)
+        losses.append(loss_of(model, data))
+    assert losses[0] == pytest.approx(losses[1], abs=3e-3)
+
+
+def test_the_bar_stays_out_of_logs(agent_data, capfd):
+    quietly(make(), agent_data, epochs=2, verbose=True)
+    quietly(make(), agent_data, epochs=2, verbose=False)
+    assert capfd.readouterr() == ("", "")
