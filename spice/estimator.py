@@ -13,16 +13,17 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from spice.equations import Equation, EquationModule
-from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
+from spice.errors import ConfigError, DataError, FileError, SpiceWarning, join_problems
+from spice.parameters import check_parameters
+from spice.resources.alignment import align
 from spice.resources.config import SpiceConfig, did_you_mean
 from spice.resources.dataset import DatasetRNN
 from spice.resources.model_agent import ModelAgent
 from spice.resources.rnn import BaseRNN
 from spice.resources.validation import check_dataset
-from spice.saving import load_equations, load_network, save_equations, save_network
+from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
 from spice.sindy import distil
 from spice.sindy.probes import probe_sessions
-from spice.sindy.regression import make_optimizer
 from spice.sindy.samples import collect_samples
 from spice.training import fit_network, negative_log_likelihood
 from spice.training.scales import set_input_scales
@@ -172,7 +173,7 @@ class SpiceEstimator(BaseEstimator):
         SpiceEstimator
             Itself.
         """
-        self._check_parameters()
+        check_parameters(self.get_params(deep=False))
         dataset = DatasetRNN.of(X, y, self.n_actions)
         self._check_data(dataset)
         self.n_actions_ = dataset.n_actions
@@ -184,7 +185,7 @@ class SpiceEstimator(BaseEstimator):
 
         started = time.perf_counter()
         with self._seeded():
-            model = self._build()
+            model = self._build(self.n_actions_, self.n_participants_)
             model.columns = dataset.columns
             set_input_scales(model, dataset)
             collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
@@ -218,10 +219,10 @@ class SpiceEstimator(BaseEstimator):
             )
         return [chosen]
 
-    def _build(self) -> BaseRNN:
+    def _build(self, n_actions: int, n_participants: int) -> BaseRNN:
         settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
         model = self.rnn_class.build(
-            self.n_actions_, self.n_participants_, hidden_size=self.hidden_size, dropout=self.dropout, **settings
+            n_actions, n_participants, hidden_size=self.hidden_size, dropout=self.dropout, **settings
         )
         unknown = [name for name in self.spice_config.rnn_modules if name not in model.submodules_rnn]
         forgotten = [name for name in model.submodules_rnn if name not in self.spice_config.rnn_modules]
@@ -367,9 +368,14 @@ class SpiceEstimator(BaseEstimator):
         if path_rnn is None and path_spice is None:
             raise ConfigError("save_spice needs path_rnn, path_spice, or both.")
         if path_rnn is not None:
-            save_network(path_rnn, self)
+            if not hasattr(self, "rnn_model_"):
+                raise ConfigError("there is no network to save: only equations were loaded; leave path_rnn out.")
+            save_network(path_rnn, self._card(self.rnn_model_), self.rnn_model_)
         if path_spice is not None:
-            save_equations(path_spice, self)
+            if not hasattr(self, "spice_model_"):
+                raise ConfigError("there are no equations to save: only a network was loaded; leave path_spice out.")
+            numbered = {self.participants_.index(label): entry for label, entry in self.equations_.items()}
+            save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, numbered)
 
     def load_spice(self, path_rnn: Any = None, path_spice: Any = None) -> "SpiceEstimator":
         """Load network, equations, or both; nothing in the files is executed.
@@ -393,46 +399,42 @@ class SpiceEstimator(BaseEstimator):
         """
         if path_rnn is None and path_spice is None:
             raise ConfigError("load_spice needs path_rnn, path_spice, or both.")
-        self._check_parameters()
-        if path_rnn is not None:
-            self._set_network(load_network(path_rnn, self))
-        if path_spice is not None:
-            equations, model = load_equations(path_spice, self)
-            self._set_equations(equations, model)
+        check_parameters(self.get_params(deep=False))
+        files = {
+            kind: (path, *read_model_file(path, kind, self.spice_config, self._sizes()))
+            for kind, path in (("rnn", path_rnn), ("spice", path_spice))
+            if path is not None
+        }
+        cards = [card for _, card, _ in files.values()]
+        if any(card.participants != cards[0].participants for card in cards):
+            raise FileError("path_rnn and path_spice are of different fits: their participants differ.")
+        models = {}
+        for kind, (path, card, payload) in files.items():
+            models[kind] = self._build(card.n_actions, card.n_participants)
+            card.name_columns(models[kind])
+            load_tensors(models[kind], payload, path, modules=kind == "rnn")
+        self._take_on(cards[0])  # only now: a file that does not fit leaves the estimator as it was
+        if "rnn" in models:
+            self._set_network(models["rnn"])
+        if "spice" in models:
+            self._set_equations(equations_of(files["spice"][2], self.spice_config), models["spice"])
         return self
 
-    # ------------------------------------------------------------------ checks
+    def _card(self, model: BaseRNN) -> ModelCard:
+        return ModelCard.of(model, self.spice_config, self.n_participants_, self.participants_, self.labels_)
 
-    def _check_parameters(self) -> None:
-        problems = []
-        if not (isinstance(self.rnn_class, type) and issubclass(self.rnn_class, BaseRNN)):
-            problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
-        if not isinstance(self.spice_config, SpiceConfig):
-            problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
-        for name in (
-            "hidden_size",
-            "epochs",
-            "sindy_degree",
-            "n_actions",
-            "n_participants",
-            "batch_size",
-            "embedding_size",
-        ):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-                problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
-        for name in ("learning_rate", "sindy_threshold", "weight_decay", "embedding_decay"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value < 0:
-                problems.append(f"{name} must be a number of at least 0, not {value!r}.")
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout must lie in [0, 1), not {self.dropout!r}.")
-        for name, known in (("dtype", ("float64", "float32")), ("sindy_data", ("on-policy", "off-policy"))):
-            if getattr(self, name) not in known:
-                problems.append(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
-        if problems:
-            raise ConfigError(join_problems("SpiceEstimator cannot be used", problems))
-        make_optimizer(self.sindy_optimizer, self.sindy_threshold)
+    def _sizes(self) -> dict[str, int | None]:
+        return {name: getattr(self, name) for name in ("n_actions", "n_participants", "embedding_size")}
+
+    def _take_on(self, card: ModelCard) -> None:
+        """Forget an earlier fit and take on a file's numbers and labels."""
+        for name in [name for name in vars(self) if name.endswith("_") or name in ("rnn_agent", "spice_agent")]:
+            delattr(self, name)
+        self.n_actions_, self.n_participants_ = card.n_actions, card.n_participants
+        self.participants_ = tuple(card.participants)
+        self.labels_ = {name: tuple(labels) for name, labels in card.labels.items()}
+
+    # ------------------------------------------------------------------ checks
 
     def _check_data(self, dataset: DatasetRNN) -> None:
         if self.n_actions is not None and dataset.n_actions != self.n_actions:
@@ -450,26 +452,8 @@ class SpiceEstimator(BaseEstimator):
             raise NotFittedError("this SpiceEstimator is not fitted yet; call fit or load_spice first.")
 
     def _aligned(self, dataset: DatasetRNN) -> DatasetRNN:
-        """The data with participants numbered as they were in the fit: by label, where there are labels."""
-        if dataset.n_actions != self.n_actions_:
-            raise DataError(f"the data have {dataset.n_actions} actions, the model has {self.n_actions_}.")
-        choices, known = dataset.labels.get("choice"), self.labels_.get("choice")
-        if choices and known and choices != known:
-            raise DataError(
-                f"the data's choices are {list(choices)}, the model's {list(known)}; convert with "
-                f"choices={list(known)}."
-            )
-        labels = dataset.labels.get("participant")
-        if labels and "participant" in self.labels_ and labels != self.participants_:
-            unknown = [label for label in labels if label not in self.participants_]
-            if unknown:
-                raise DataError(f"the model was not fitted to participant(s) {', '.join(map(repr, unknown[:10]))}.")
-            numbers = torch.tensor([self.participants_.index(label) for label in labels], dtype=torch.float32)
-            xs = dataset.xs.clone()
-            xs[..., dataset.columns.participant] = numbers[dataset.column("participant").long()]
-            dataset = DatasetRNN(
-                xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": self.participants_}
-            )
+        """Check the data and number their participants as they were in the fit."""
+        dataset = align(dataset, self.n_actions_, self.participants_, self.labels_)
         check_dataset(dataset, self.n_participants_, self.missing_reward)
         return dataset
 

@@ -1,81 +1,158 @@
-"""What a fitted estimator writes to its files, and how it comes back."""
+"""What a fitted model writes to its files, and how it comes back."""
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from spice.equations import Equation
-from spice.errors import ConfigError, FileError, join_problems
+from spice.errors import FileError, join_problems
 from spice.resources.columns import Columns
 from spice.resources.config import SpiceConfig
 from spice.resources.files import read_file, write_file
 from spice.resources.rnn import BaseRNN
 
-if TYPE_CHECKING:
-    from spice.estimator import SpiceEstimator
-
 MODULES = "submodules_rnn."  # parameters that equations replace
 
 
-def save_network(path: str | os.PathLike, estimator: "SpiceEstimator") -> None:
-    """Write the network's file."""
-    if not hasattr(estimator, "rnn_model_"):
-        raise ConfigError("there is no network to save: only equations were loaded; leave path_rnn out.")
-    write_file(path, "rnn", _header(estimator, estimator.rnn_model_), {"state_dict": _tensors(estimator.rnn_model_)})
+@dataclass(frozen=True)
+class ModelCard:
+    """What tells one fitted model from another: the header of its files, plain data only.
+
+    Attributes
+    ----------
+    model_class : str
+        Name of the network's class.
+    config : dict
+        Modules, control signals, libraries and filters.
+    n_actions, n_participants, embedding_size : int
+        Sizes.
+    participants : list
+        Label of each participant number.
+    labels : dict of str to list
+        Labels of all coded columns.
+    columns : list of str or None
+        Names of the columns of ``xs``.
+    """
+
+    model_class: str
+    config: dict[str, Any]
+    n_actions: int
+    n_participants: int
+    embedding_size: int
+    participants: list
+    labels: dict[str, list]
+    columns: list[str] | None
+
+    @classmethod
+    def of(
+        cls, model: BaseRNN, config: SpiceConfig, n_participants: int, participants: tuple, labels: Mapping[str, tuple]
+    ) -> "ModelCard":
+        """Describe a model."""
+        return cls(
+            model_class=type(model).__name__,
+            config=_plain_config(config),
+            n_actions=model.n_actions,
+            n_participants=n_participants,
+            embedding_size=model.embedding_size,
+            participants=[_plain(label) for label in participants],
+            labels={name: [_plain(label) for label in entries] for name, entries in labels.items()},
+            columns=None if model.columns is None else list(model.columns.names),
+        )
+
+    def name_columns(self, model: BaseRNN) -> None:
+        """Tell a model the names of its columns."""
+        if self.columns is not None:
+            model.columns = Columns(self.n_actions, tuple(self.columns))
 
 
-def save_equations(path: str | os.PathLike, estimator: "SpiceEstimator") -> None:
-    """Write the equations' file, with the parameters that equations do not replace (scaling parameters, embeddings)."""
-    if not hasattr(estimator, "spice_model_"):
-        raise ConfigError("there are no equations to save: only a network was loaded; leave path_spice out.")
-    equations = {
-        estimator.participants_.index(label): {name: dict(entry.coefficients) for name, entry in modules.items()}
-        for label, modules in estimator.equations_.items()
+def save_network(path: str | os.PathLike, card: ModelCard, model: BaseRNN) -> None:
+    """Write a network's file."""
+    write_file(path, "rnn", asdict(card), {"state_dict": _tensors(model)})
+
+
+def save_equations(
+    path: str | os.PathLike, card: ModelCard, model: BaseRNN, equations: Mapping[int, Mapping[str, Equation]]
+) -> None:
+    """Write an equations' file, with the parameters that equations do not replace (scaling parameters, embeddings)."""
+    terms = {
+        participant: {name: dict(entry.coefficients) for name, entry in modules.items()}
+        for participant, modules in equations.items()
     }
-    tensors = {name: value for name, value in _tensors(estimator.spice_model_).items() if not name.startswith(MODULES)}
-    write_file(
-        path, "spice", _header(estimator, estimator.spice_model_), {"state_dict": tensors, "equations": equations}
-    )
+    tensors = {name: value for name, value in _tensors(model).items() if not name.startswith(MODULES)}
+    write_file(path, "spice", asdict(card), {"state_dict": tensors, "equations": terms})
 
 
-def load_network(path: str | os.PathLike, estimator: "SpiceEstimator") -> BaseRNN:
-    """Read a network's file into a model of the estimator's class."""
-    header, payload = read_file(path, "rnn")
-    model = _model_of(header, estimator, path)
-    _load_tensors(model, payload["state_dict"], path)
-    return model
+def read_model_file(
+    path: str | os.PathLike, kind: str, config: SpiceConfig, sizes: Mapping[str, int | None]
+) -> tuple[ModelCard, dict[str, Any]]:
+    """Read a file and check that it belongs to the model that is expected.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    kind : {"rnn", "spice"}
+        What it must hold.
+    config : SpiceConfig
+        The expected configuration; another class name alone is accepted.
+    sizes : mapping of str to int or None
+        Expected ``n_actions``, ``n_participants``, ``embedding_size``; None accepts the file's.
+
+    Returns
+    -------
+    card : ModelCard
+        Its header.
+    payload : dict
+        Its contents.
+
+    Raises
+    ------
+    FileError
+        If it is damaged, hostile, or of another model; all differences are listed.
+    """
+    header, payload = read_file(path, kind)
+    card = ModelCard(**header)
+    problems = _differences(card, config, sizes)
+    if problems:
+        raise FileError(join_problems(f"{os.fspath(path)} belongs to another model ({card.model_class})", problems))
+    return card, payload
 
 
-def load_equations(
-    path: str | os.PathLike, estimator: "SpiceEstimator"
-) -> tuple[dict[int, dict[str, Equation]], BaseRNN]:
-    """Read an equations' file; the model's modules themselves stay unset."""
-    header, payload = read_file(path, "spice")
-    model = _model_of(header, estimator, path)
-    own = {name: value for name, value in _tensors(model).items() if name.startswith(MODULES)}
-    _load_tensors(model, payload["state_dict"] | own, path)
-    config = estimator.spice_config
-    equations = {
+def equations_of(payload: Mapping[str, Any], config: SpiceConfig) -> dict[int, dict[str, Equation]]:
+    """Equations in a file's payload, by participant number and module."""
+    return {
         int(participant): {name: Equation(name, config.inputs(name), dict(terms)) for name, terms in modules.items()}
         for participant, modules in payload["equations"].items()
     }
-    return equations, model
 
 
-def _header(estimator: "SpiceEstimator", model: BaseRNN) -> dict[str, Any]:
-    return {
-        "class": estimator.rnn_class.__name__,
-        "config": _plain_config(estimator.spice_config),
-        "n_actions": estimator.n_actions_,
-        "n_participants": estimator.n_participants_,
-        "embedding_size": model.embedding_size,
-        "participants": [_plain(label) for label in estimator.participants_],
-        "labels": {name: [_plain(label) for label in labels] for name, labels in estimator.labels_.items()},
-        "columns": None if model.columns is None else list(model.columns.names),
-    }
+def load_tensors(model: BaseRNN, payload: Mapping[str, Any], path: str | os.PathLike, modules: bool = True) -> None:
+    """Put a file's parameters into a model; with ``modules=False`` those of its network modules stay as they are.
+
+    Raises
+    ------
+    FileError
+        If names or shapes differ; all of them are listed.
+    """
+    tensors = payload["state_dict"]
+    own = {name: value for name, value in _tensors(model).items() if modules or not name.startswith(MODULES)}
+    problems = [f"it has no parameter {name!r}." for name in own if name not in tensors]
+    problems += [
+        f"its parameter {name!r} does not exist in {type(model).__name__}." for name in tensors if name not in own
+    ]
+    problems += [
+        f"its parameter {name!r} has shape {tuple(value.shape)}, that of this model {tuple(own[name].shape)} "
+        "(set hidden_size and embedding_size as in the file)."
+        for name, value in tensors.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if problems:
+        raise FileError(join_problems(f"{os.fspath(path)} belongs to another model", problems))
+    model.load_state_dict(tensors, strict=False)
 
 
 def _plain_config(config: SpiceConfig) -> dict[str, Any]:
@@ -99,53 +176,17 @@ def _tensors(model: BaseRNN) -> dict[str, torch.Tensor]:
     return {name: value for name, value in state.items() if not name.startswith("submodules_sindy.")}
 
 
-def _model_of(header: Mapping[str, Any], estimator: "SpiceEstimator", path: str | os.PathLike) -> BaseRNN:
-    """An empty model for this file; the estimator takes on the file's numbers and labels."""
-    problems = _differences(header, estimator)
-    if problems:
-        raise FileError(join_problems(f"{os.fspath(path)} belongs to another model ({header['class']})", problems))
-    estimator.n_actions_ = header["n_actions"]
-    estimator.n_participants_ = header["n_participants"]
-    estimator.participants_ = tuple(header["participants"])
-    estimator.labels_ = {name: tuple(labels) for name, labels in header["labels"].items()}
-    model = estimator._build()
-    if header["columns"] is not None:
-        model.columns = Columns(header["n_actions"], tuple(header["columns"]))
-    return model
-
-
-def _differences(header: Mapping[str, Any], estimator: "SpiceEstimator") -> list[str]:
-    ours, theirs = _plain_config(estimator.spice_config), header["config"]
+def _differences(card: ModelCard, config: SpiceConfig, sizes: Mapping[str, int | None]) -> list[str]:
+    ours, theirs = _plain_config(config), card.config
     problems = []
     for key, name in (("rnn_modules", "modules"), ("control_parameters", "control signals")):
         if set(ours[key]) != set(theirs[key]):
             problems.append(f"its {name} are {', '.join(theirs[key])}; this estimator's are {', '.join(ours[key])}.")
-    for module in ours["rnn_modules"]:
-        here, there = ours["library_setup"][module], theirs["library_setup"].get(module)
+    for module, here in ours["library_setup"].items():
+        there = theirs["library_setup"].get(module)
         if there is not None and here != there:
             problems.append(f"its module {module!r} reads {there}; this estimator's reads {here}.")
-    for name, mine in (
-        ("n_actions", estimator.n_actions),
-        ("n_participants", estimator.n_participants),
-        ("embedding_size", estimator.embedding_size),
-    ):
-        if mine is not None and mine != header[name]:
-            problems.append(f"its {name} is {header[name]}; this estimator's is {mine}.")
+    for name, expected in sizes.items():
+        if expected is not None and expected != getattr(card, name):
+            problems.append(f"its {name} is {getattr(card, name)}; this estimator's is {expected}.")
     return problems
-
-
-def _load_tensors(model: BaseRNN, tensors: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
-    own = _tensors(model)
-    problems = [f"it has no parameter {name!r}." for name in own if name not in tensors]
-    problems += [
-        f"its parameter {name!r} does not exist in {type(model).__name__}." for name in tensors if name not in own
-    ]
-    problems += [
-        f"its parameter {name!r} has shape {tuple(value.shape)}, that of this model {tuple(own[name].shape)} "
-        "(set hidden_size, embedding_size as in the file)."
-        for name, value in tensors.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    if problems:
-        raise FileError(join_problems(f"{os.fspath(path)} belongs to another model", problems))
-    model.load_state_dict(tensors, strict=False)

@@ -40,8 +40,8 @@ class UpdateModule(nn.Module):
         self.linear_embedding = nn.Linear(embedding_size, 2 + input_size, bias=False) if embedding_size else None
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(input_size))
-        # start as a leaky memory: from "the state stays as it is", constants would pile up over a session, and the fit can
-        # end where the drifts of two states cancel
+        # start as a leaky memory: from "the state stays as it is", constants would pile up over a session, and the
+        # fit can end where the drifts of two states cancel
         with torch.no_grad():
             self.linear[1] = START_CARRIED - 1.0
             self.output.weight.mul_(0.1)

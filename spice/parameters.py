@@ -1,0 +1,55 @@
+"""Checks of the estimator's constructor arguments: all problems at once, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from spice.errors import ConfigError, join_problems
+from spice.resources.config import SpiceConfig
+from spice.resources.rnn import BaseRNN
+from spice.sindy.regression import make_optimizer
+
+COUNTS = ("hidden_size", "epochs", "sindy_degree", "n_actions", "n_participants", "batch_size", "embedding_size")
+AMOUNTS = ("learning_rate", "sindy_threshold", "weight_decay", "embedding_decay")
+CHOICES = {
+    "dtype": ("float64", "float32"),
+    "sindy_data": ("on-policy", "off-policy"),
+    "missing_reward": ("error", "skip"),
+}
+
+
+def check_parameters(given: Mapping[str, Any]) -> None:
+    """Check constructor arguments.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        Arguments by name, as ``get_params`` returns them.
+
+    Raises
+    ------
+    ConfigError
+        If some cannot be used.
+    """
+    problems = []
+    if not (isinstance(given["rnn_class"], type) and issubclass(given["rnn_class"], BaseRNN)):
+        problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
+    if not isinstance(given["spice_config"], SpiceConfig):
+        problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
+    for name in COUNTS:
+        value = given[name]
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+            problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
+    for name in AMOUNTS:
+        value = given[name]
+        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value < 0:
+            problems.append(f"{name} must be a number of at least 0, not {value!r}.")
+    if not isinstance(given["dropout"], (int, float, np.number)) or not 0 <= given["dropout"] < 1:
+        problems.append(f"dropout must lie in [0, 1), not {given['dropout']!r}.")
+    for name, known in CHOICES.items():
+        if given[name] not in known:
+            problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")
+    if problems:
+        raise ConfigError(join_problems("SpiceEstimator cannot be used", problems))
+    make_optimizer(given["sindy_optimizer"], given["sindy_threshold"])
