@@ -65,6 +65,9 @@ class SpiceEstimator(BaseEstimator):
     weight_decay : float, default 1
         Precision of the Gaussian prior on the modules' weights (1: standard normal). Its weight against the data is
         that of a prior: it fades as trials accumulate.
+    nonlinearity_decay : float, default 100
+        Precision of the Gaussian prior on the modules' tanh networks: larger keeps the network closer to what
+        equations of low degree can say, smaller lets it go its own way.
     embedding_decay : float, default 1
         Precision of the Gaussian prior on participant embeddings.
     sindy_degree : int, default 1
@@ -120,6 +123,7 @@ class SpiceEstimator(BaseEstimator):
         epochs: int = 1024,
         batch_size: int | None = None,
         weight_decay: float = 1.0,
+        nonlinearity_decay: float = 100.0,
         embedding_decay: float = 1.0,
         sindy_degree: int = 1,
         sindy_optimizer: Any = "STLSQ",
@@ -144,6 +148,7 @@ class SpiceEstimator(BaseEstimator):
         self.epochs = epochs
         self.batch_size = batch_size
         self.weight_decay = weight_decay
+        self.nonlinearity_decay = nonlinearity_decay
         self.embedding_decay = embedding_decay
         self.sindy_degree = sindy_degree
         self.sindy_optimizer = sindy_optimizer
@@ -197,6 +202,7 @@ class SpiceEstimator(BaseEstimator):
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
                 weight_decay=self.weight_decay,
+                nonlinearity_decay=self.nonlinearity_decay,
                 embedding_decay=self.embedding_decay,
                 verbose=self.verbose,
             )
@@ -406,8 +412,8 @@ class SpiceEstimator(BaseEstimator):
             if path is not None
         }
         cards = [card for _, card, _ in files.values()]
-        if any(card.participants != cards[0].participants for card in cards):
-            raise FileError("path_rnn and path_spice are of different fits: their participants differ.")
+        if len({(card.n_actions, *card.participants) for card in cards}) > 1:
+            raise FileError("path_rnn and path_spice are of different fits: their actions or participants differ.")
         models = {}
         for kind, (path, card, payload) in files.items():
             models[kind] = self._build(card.n_actions, card.n_participants)

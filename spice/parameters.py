@@ -10,8 +10,9 @@ from spice.resources.config import SpiceConfig
 from spice.resources.rnn import BaseRNN
 from spice.sindy.regression import make_optimizer
 
-COUNTS = ("hidden_size", "epochs", "sindy_degree", "n_actions", "n_participants", "batch_size", "embedding_size")
-AMOUNTS = ("learning_rate", "sindy_threshold", "weight_decay", "embedding_decay")
+COUNTS = ("hidden_size", "epochs", "sindy_degree")
+OPTIONAL_COUNTS = ("n_actions", "n_participants", "batch_size", "embedding_size")
+AMOUNTS = ("learning_rate", "sindy_threshold", "weight_decay", "nonlinearity_decay", "embedding_decay")
 CHOICES = {
     "dtype": ("float64", "float32"),
     "sindy_data": ("on-policy", "off-policy"),
@@ -37,9 +38,11 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
     if not isinstance(given["spice_config"], SpiceConfig):
         problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
-    for name in COUNTS:
+    for name in COUNTS + OPTIONAL_COUNTS:
         value = given[name]
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+        if value is None and name in OPTIONAL_COUNTS:
+            continue
+        if not isinstance(value, (int, np.integer)) or value < 1:
             problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
     for name in AMOUNTS:
         value = given[name]

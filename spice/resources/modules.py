@@ -1,5 +1,7 @@
 """The small networks that models are made of: one per cognitive mechanism."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -7,10 +9,12 @@ START_CARRIED = 0.5  # share of a state's value that an untrained module carries
 
 
 class UpdateModule(nn.Module):
-    """Update of one state: its value plus a linear part and a small tanh network.
+    """Update of one state: a leaky memory plus a small tanh network.
 
-    People differ in rates, that is in the coefficients of the linear part: these depend linearly on the participant
-    embedding. What is not linear is left to the tanh network of value, inputs and embedding.
+    The memory carries a share of the value to the next trial and adds a constant and a gain times each input. The
+    share may depend on the inputs (a learning rate after reward, another after none); it is a sine, so that it stays
+    within [-1, 1] and can reach both ends: no state grows without bound. People differ in these rates, which depend
+    linearly on the participant embedding. All else is left to the tanh network of value, inputs and embedding.
 
     Parameters
     ----------
@@ -36,18 +40,19 @@ class UpdateModule(nn.Module):
         self.embedding = nn.Linear(embedding_size, hidden_size, bias=False) if embedding_size else None
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.output = nn.Linear(hidden_size, 1)
-        self.linear = nn.Parameter(torch.zeros(2 + input_size))  # constant, value, inputs
-        self.linear_embedding = nn.Linear(embedding_size, 2 + input_size, bias=False) if embedding_size else None
+        n_rates = 2 + 2 * input_size  # constant, gains; arcsine of the share carried, its dependence on the inputs
+        self.rates = nn.Parameter(torch.zeros(n_rates))
+        self.rates_embedding = nn.Linear(embedding_size, n_rates, bias=False) if embedding_size else None
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(input_size))
         # start as a leaky memory: from "the state stays as it is", constants would pile up over a session, and the
         # fit can end where the drifts of two states cancel
         with torch.no_grad():
-            self.linear[1] = START_CARRIED - 1.0
+            self.rates[1 + input_size] = math.asin(START_CARRIED)
             self.output.weight.mul_(0.1)
             self.output.bias.zero_()
-            if self.linear_embedding is not None:
-                self.linear_embedding.weight.mul_(0.1)
+            if self.rates_embedding is not None:
+                self.rates_embedding.weight.mul_(0.1)
 
     def forward(
         self,
@@ -73,20 +78,24 @@ class UpdateModule(nn.Module):
         -------
         torch.Tensor, shape (n_batch, n_actions)
         """
-        features = value.unsqueeze(-1)
-        if self.input_size:
-            features = torch.cat([features, inputs / self.input_scale], dim=-1)
-        hidden = self.hidden(features)
+        inputs = inputs / self.input_scale
+        rates = self.rates
+        if self.rates_embedding is not None:
+            rates = (rates + self.rates_embedding(embedding)).unsqueeze(1)
+        gain, share = self._affine(rates[..., : 1 + self.input_size], inputs), rates[..., 1 + self.input_size :]
+        memory = gain + torch.sin(self._affine(share, inputs)) * value
+        hidden = self.hidden(torch.cat([value.unsqueeze(-1), inputs], dim=-1))
         if self.embedding is not None:
             hidden = hidden + self.embedding(embedding).unsqueeze(1)
         hidden = torch.tanh(hidden)
         if self.dropout is not None:
             hidden = self.dropout(hidden)
-        coefficients = self.linear
-        if self.linear_embedding is not None:
-            coefficients = (coefficients + self.linear_embedding(embedding)).unsqueeze(1)
-        linear = coefficients[..., 0] + (coefficients[..., 1:] * features).sum(-1)
-        return value + linear + self.output(hidden).squeeze(-1)
+        return memory + self.output(hidden).squeeze(-1)
+
+    def _affine(self, weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Return a constant plus weighted inputs."""
+        constant = weights[..., 0]
+        return constant + (weights[..., 1:] * inputs).sum(-1) if self.input_size else constant
 
 
 class ScalingParameter(nn.Module):

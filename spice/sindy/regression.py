@@ -12,7 +12,7 @@ from spice.errors import ConfigError
 from spice.resources.config import did_you_mean
 
 RIDGE = 1e-10  # only against numerical singularity: dependent columns are dropped before
-DEPENDENT = 1e-6  # a column whose part outside the span of the others is below this share of it
+DEPENDENT = 1e-3  # a column whose part outside the span of the others is below this share of it
 
 OPTIMIZERS: dict[str, Callable[[float], BaseOptimizer]] = {
     "STLSQ": lambda threshold: pysindy.STLSQ(threshold=threshold, alpha=RIDGE),

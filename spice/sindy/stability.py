@@ -57,23 +57,24 @@ def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarra
     present = coefficients != 0
     scale = np.sqrt(np.mean(library[:, present] ** 2, axis=0))
     triangle = np.linalg.qr(np.column_stack([library[:, present] / scale, target]), mode="r") / np.sqrt(len(target))
-    matrix, vector = triangle[:, :-1], triangle[:, -1]
-    limits = rows[:, present] / scale
-    start = np.where(np.any(limits != 0, axis=0), 0.0, coefficients[present] * scale)  # a multiplier of 0 is allowed
+    matrix, vector = triangle[:-1, :-1], triangle[:-1, -1]
+    # in the coordinates matrix @ w the fit is a distance, so collinear terms do no harm
+    limits = np.linalg.solve(matrix.T, (rows[:, present] / scale).T).T
+    start = np.zeros(len(vector))  # all coefficients 0: a multiplier of 0 is allowed
     result = minimize(
-        lambda w: np.sum((matrix @ w - vector) ** 2),
+        lambda z: np.sum((z - vector) ** 2),
         start,
-        jac=lambda w: 2 * matrix.T @ (matrix @ w - vector),
+        jac=lambda z: 2 * (z - vector),
         method="SLSQP",
         constraints={
             "type": "ineq",
-            "fun": lambda w: np.concatenate([1 - limits @ w, 1 + limits @ w]),
-            "jac": lambda w: np.concatenate([-limits, limits]),
+            "fun": lambda z: np.concatenate([1 - limits @ z, 1 + limits @ z]),
+            "jac": lambda z: np.concatenate([-limits, limits]),
         },
-        options={"maxiter": 200, "ftol": 1e-12},
+        options={"maxiter": 500, "ftol": 1e-12},
     )
     held = coefficients.copy()
-    held[present] = result.x / scale
+    held[present] = np.linalg.solve(matrix, result.x) / scale
     return held
 
 

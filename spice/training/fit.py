@@ -10,7 +10,7 @@ from torch import nn
 from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning
 from spice.resources.config import did_you_mean
 from spice.resources.dataset import DatasetRNN
-from spice.resources.modules import ParticipantEmbedding
+from spice.resources.modules import ParticipantEmbedding, UpdateModule
 from spice.resources.rnn import BaseRNN
 from spice.training.loss import negative_log_likelihood
 from spice.training.progress import Progress
@@ -72,6 +72,7 @@ def fit_network(
     learning_rate: float = 1e-2,
     batch_size: int | None = None,
     weight_decay: float = 0.0,
+    nonlinearity_decay: float = 0.0,
     embedding_decay: float = 0.0,
     verbose: bool = False,
     generator: torch.Generator | None = None,
@@ -95,6 +96,8 @@ def fit_network(
         Sessions per step (Adam); default all.
     weight_decay : float
         Precision of a Gaussian prior on the modules' weights.
+    nonlinearity_decay : float
+        Precision of a Gaussian prior on the output weights of the modules' tanh networks.
     embedding_decay : float
         Precision of a Gaussian prior on the participant embeddings.
     verbose : bool
@@ -119,7 +122,7 @@ def fit_network(
     n_scored = max(dataset.n_scored, 1)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     best, result, progress = _Best(parameters), TrainingResult(), Progress(epochs, verbose)
-    penalty = _penalty(model, weight_decay, embedding_decay)
+    penalty = _penalty(model, weight_decay, nonlinearity_decay, embedding_decay)
 
     def loss_of(rows: torch.Tensor | slice) -> torch.Tensor:
         logits, _ = model(xs[rows], batch_first=True)
@@ -225,14 +228,26 @@ def _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, n_sessi
             end_epoch(total)
 
 
-def _penalty(model: BaseRNN, weight_decay: float, embedding_decay: float) -> Callable[[], torch.Tensor | float]:
+def _penalty(
+    model: BaseRNN, weight_decay: float, nonlinearity_decay: float, embedding_decay: float
+) -> Callable[[], torch.Tensor | float]:
     """Negative log density of the Gaussian priors, up to a constant."""
     embeddings = [module.weight for module in model.modules() if isinstance(module, ParticipantEmbedding)]
-    weights = [parameter for name, parameter in model.named_parameters() if name.startswith("submodules_rnn.")]
+    outputs = [module.output.weight for module in model.modules() if isinstance(module, UpdateModule)]
+    weights = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.startswith("submodules_rnn.") and not any(parameter is output for output in outputs)
+    ]
+    groups: list[tuple[float, list]] = [
+        (weight_decay, weights),
+        (nonlinearity_decay, outputs),
+        (embedding_decay, embeddings),
+    ]
 
     def penalty() -> torch.Tensor | float:
         total: torch.Tensor | float = 0.0
-        for decay, group in ((weight_decay, weights), (embedding_decay, embeddings)):
+        for decay, group in groups:
             if decay:
                 total = total + 0.5 * decay * sum(parameter.square().sum() for parameter in group)
         return total
