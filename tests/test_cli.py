@@ -114,10 +114,3 @@ def test_importing_the_package_and_its_command_line_is_light():
     heavy = "{'torch', 'pysindy', 'pandas', 'matplotlib', 'numpy'}"
     code = f"import sys, spice.cli; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_importing_the_estimator_does_not_import_matplotlib():
-    code = (
-        "import sys, spice.estimator, spice.precoded, spice.resources.bandits; assert 'matplotlib' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

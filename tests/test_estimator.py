@@ -15,11 +15,7 @@ from sklearn.utils import estimator_checks
 from spice.errors import ConfigError, ConvergenceWarning, DataError, SpiceWarning
 from spice.estimator import SpiceConfig, SpiceEstimator
 from spice.precoded import (
-    FORGETTING_RNN_CONFIG,
-    PARTICIPANT_EMBEDDING_RNN_CONFIG,
     RESCORLA_WAGNER_CONFIG,
-    ForgettingRNN,
-    ParticipantEmbeddingRNN,
     RescorlaWagnerRNN,
 )
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
@@ -47,9 +43,7 @@ def values_by_hand(terms, xs, n_actions=2):
             choice = int(np.argmax(row[:n_actions]))
             reward = row[n_actions + choice]
             value = value.copy()
-            value[choice] = (
-                terms.get("1", 0) + terms.get(CHOSEN, 0) * value[choice] + terms.get("c_reward", 0) * reward
-            )
+            value[choice] = terms.get("1", 0) + terms.get(CHOSEN, 0) * value[choice] + terms.get("c_reward", 0) * reward
         values.append(value)
     return np.array(values)
 
@@ -90,7 +84,9 @@ def test_every_parameter_and_attribute_is_documented(fitted):
     parameters, attributes = text.split("Attributes\n")
     named = re.findall(r"^(\w+) : ", parameters, re.MULTILINE)
     assert named == list(inspect.signature(SpiceEstimator.__init__).parameters)[1:]
-    listed = {name.strip() for line in re.findall(r"^([\w, ]+) : ", attributes, re.MULTILINE) for name in line.split(",")}
+    listed = {
+        name.strip() for line in re.findall(r"^([\w, ]+) : ", attributes, re.MULTILINE) for name in line.split(",")
+    }
     public = {name for name in vars(fitted) if not name.startswith("_")} - set(fitted.get_params())
     assert public - {"labels_"} <= listed and all(hasattr(fitted, name) for name in listed)
 
@@ -216,7 +212,9 @@ def test_printing(fitted, fitted_people, capsys):
     )
     lines = fitted_people.format_spice_model("ben").split("\n")
     assert lines[0] == "participant ben (one of 3):" and len(lines) == 4
-    assert lines[1].startswith(f"({CHOSEN})[k+1] = ") and re.fullmatch(r"beta\(x_value_reward\) = -?\d+\.\d\d", lines[3])
+    assert lines[1].startswith(f"({CHOSEN})[k+1] = ") and re.fullmatch(
+        r"beta\(x_value_reward\) = -?\d+\.\d\d", lines[3]
+    )
     assert fitted_people.format_spice_model().startswith("participant anna (one of 3):")
     with pytest.raises(ConfigError, match=r"^there are no equations for participant 'bem' \(did you mean 'ben'\?\).$"):
         fitted_people.print_spice_model("bem")
@@ -299,9 +297,7 @@ def test_one_participant_only(fitted_people, people_data):
     assert np.isfinite(estimator.score(people_data[3:6]))
     with pytest.raises(DataError) as caught:
         estimator.score(people_data)
-    assert str(caught.value) == (
-        "there are no equations for participant(s) anna, cleo: leave them out, or fit them."
-    )
+    assert str(caught.value) == ("there are no equations for participant(s) anna, cleo: leave them out, or fit them.")
 
 
 def test_participants_by_number(fitted_people, people_data):
@@ -354,7 +350,9 @@ def test_three_options():
     assert estimator.score(data) > -np.log(3) + 0.05
 
 
-@pytest.mark.parametrize("settings", [{"sindy_optimizer": name} for name in ("SR3", "SSR", "FROLS")] + [{"sindy_data": "off-policy"}])
+@pytest.mark.parametrize(
+    "settings", [{"sindy_optimizer": name} for name in ("SR3", "SSR", "FROLS")] + [{"sindy_data": "off-policy"}]
+)
 def test_ways_to_distil(fitted, agent_data, settings):
     """The network is the same, so the equations differ by its curvature only."""
     found = make(hidden_size=8, **settings).fit(agent_data).equations_[0][CHOSEN].coefficients
@@ -367,7 +365,9 @@ def test_mini_batches_and_dropout(agent_data):
     for settings in ({"batch_size": 5}, {"dropout": 0.1}, {"optimizer": "adam"}):
         estimator = quick(agent_data, epochs=12, learning_rate=0.02, **settings)
         assert min(estimator.history_.loss) < estimator.history_.loss[0]
-    with pytest.raises(ConfigError, match="^optimizer='lbfgs' needs the same loss at every evaluation, but dropout is set"):
+    with pytest.raises(
+        ConfigError, match="^optimizer='lbfgs' needs the same loss at every evaluation, but dropout is set"
+    ):
         make(dropout=0.1, optimizer="lbfgs").fit(agent_data)
 
 
@@ -387,73 +387,11 @@ def test_wide_data_with_inputs(agent_data):
 
 
 def test_a_model_of_the_users_own_with_a_list_of_filters(agent_data):
-    settings = {key: getattr(RESCORLA_WAGNER_CONFIG, key) for key in ("rnn_modules", "control_parameters", "library_setup")}
+    settings = {
+        key: getattr(RESCORLA_WAGNER_CONFIG, key) for key in ("rnn_modules", "control_parameters", "library_setup")
+    }
     config = SpiceConfig(**settings, filter_setup={CHOSEN: [["c_action", 1, True], ["c_reward", 0, True]]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator = SpiceEstimator(RescorlaWagnerRNN, config, epochs=12, random_state=0).fit(agent_data)
     assert "c_reward" not in estimator.equations_[0][CHOSEN].coefficients
-
-
-# ---------------------------------------------------------------------- other rewards
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", [1.0, 100.0])
-def test_continuous_rewards_in_any_unit(unit):
-    """Rewards drawn around drifting means, also as points of 0 to 100; the agent learns in units of 1."""
-    rng = np.random.default_rng(0)
-    n_sessions, n_trials = 60, 100
-    agent = AgentQ(n_actions=2, alpha_reward=0.3, beta_reward=4.0)
-    agent.new_sess(n_sessions, participants=np.zeros(n_sessions, dtype=int), seed=1)
-    means = np.clip(0.5 + np.cumsum(rng.normal(0, 0.1, (n_trials + 1, n_sessions, 2)), axis=0), 0, 1)
-    choices, rewards = [], []
-    for mean in means:
-        choices.append(np.eye(2)[agent.get_choice()])
-        rewards.append(np.where(choices[-1] == 1, np.clip(rng.normal(mean, 0.15), 0, 1), np.nan))
-        agent.update(choices[-1].argmax(-1), rewards[-1])
-    choices, rewards = np.stack(choices, axis=1), unit * np.stack(rewards, axis=1)
-    xs = np.concatenate([choices, rewards, np.zeros((n_sessions, n_trials + 1, 1))], axis=-1)
-    estimator = make(hidden_size=8).fit(xs[:, :-1], choices[:, 1:])
-    found = estimator.equations_[0][CHOSEN].coefficients
-    # x = 4 Q + c, where the start value 0.5 of x fixes c = -1.5: x' = 0.7 x + 1.2 r - 0.45
-    truth = {"1": -0.45, CHOSEN: 0.7, "c_reward": 1.2 / unit}
-    # standard errors of the maximum-likelihood estimate that knows the three terms
-    errors = dict(zip(truth, _standard_errors(xs[:, :-1], choices[:, 1:], list(truth.values())), strict=True))
-    assert found.keys() == truth.keys()
-    for term, value in truth.items():
-        assert abs(found[term] - value) < 4 * errors[term] + 0.03 * abs(value), (term, found, errors)
-
-
-def _standard_errors(xs, ys, coefficients):
-    """From the observed information at the truth, by finite differences of the likelihood."""
-    scales = np.array([0.01, 0.01, 0.01 * coefficients[2]])
-
-    def nll(shift):
-        terms = dict(zip(("1", CHOSEN, "c_reward"), np.array(coefficients) + shift * scales, strict=True))
-        values = np.full((len(xs), 2), 0.5)
-        total = 0.0
-        for t in range(xs.shape[1]):
-            chosen = xs[:, t, :2] == 1
-            updated = terms["1"] + terms[CHOSEN] * values + terms["c_reward"] * np.nan_to_num(xs[:, t, 2:4])
-            values = np.where(chosen, updated, values)
-            total -= np.sum(ys[:, t] * (values - np.logaddexp(values[:, :1], values[:, 1:])))
-        return total
-
-    unit = np.eye(3)
-    hessian = np.array(
-        [[(nll(a + b) - nll(a - b) - nll(b - a) + nll(-a - b)) / 4 for b in unit] for a in unit]
-    )
-    return scales * np.sqrt(np.diag(np.linalg.inv(hessian)))
-
-
-@pytest.mark.slow
-def test_forgetting_is_found():
-    agent = AgentQ(n_actions=2, alpha_reward=0.3, beta_reward=4.0, forget_rate=0.2)
-    data, _, _ = create_dataset(agent, BanditsDrift(n_actions=2, sigma=0.2), n_trials=100, n_sessions=100, seed=0)
-    data.xs[..., -1] = 0
-    estimator = SpiceEstimator(ForgettingRNN, FORGETTING_RNN_CONFIG, random_state=0).fit(data)
-    chosen = estimator.equations_[0][CHOSEN].coefficients
-    others = estimator.equations_[0]["x_value_reward_not_chosen"].coefficients
-    assert chosen[CHOSEN] == pytest.approx(0.7, abs=0.06) and chosen["c_reward"] == pytest.approx(1.2, abs=0.15)
-    assert others["x_value_reward_not_chosen"] == pytest.approx(0.8, abs=0.1)

@@ -14,7 +14,14 @@ FEATURES = ("x_value", "c_reward", "c_reward_2")
 CUBIC = Equation(
     "x_value",
     ("c_reward", "c_reward_2"),
-    {"1": -0.3, "x_value": 0.7, "c_reward_2": 1.5, "x_value c_reward": -0.25, "x_value^2": 0.1, "c_reward^2 c_reward_2": 2},
+    {
+        "1": -0.3,
+        "x_value": 0.7,
+        "c_reward_2": 1.5,
+        "x_value c_reward": -0.25,
+        "x_value^2": 0.1,
+        "c_reward^2 c_reward_2": 2,
+    },
 )
 
 
@@ -87,7 +94,9 @@ def test_sympy_equals_evaluation():
     symbols = sympy.symbols("x_value c_reward c_reward_2", real=True)
     assert expression.free_symbols == set(symbols)
     for values in np.random.default_rng(0).normal(size=(5, 3)):
-        assert float(expression.subs(dict(zip(symbols, values, strict=True)))) == pytest.approx(by_hand(*values), abs=1e-12)
+        assert float(expression.subs(dict(zip(symbols, values, strict=True)))) == pytest.approx(
+            by_hand(*values), abs=1e-12
+        )
     assert Equation("x", (), {}).to_sympy() == 0
 
 
@@ -130,7 +139,10 @@ def test_a_module_equals_numpy_for_every_participant():
 def test_a_module_keeps_the_precision_of_the_states():
     module = EquationModule({0: CUBIC}, 1)
     for dtype in (torch.float32, torch.float64):
-        assert module(torch.zeros(1, 2, dtype=dtype), torch.zeros(1, 2, 2, dtype=dtype), None, torch.tensor([0])).dtype == dtype
+        assert (
+            module(torch.zeros(1, 2, dtype=dtype), torch.zeros(1, 2, 2, dtype=dtype), None, torch.tensor([0])).dtype
+            == dtype
+        )
 
 
 def test_a_diverging_equation_stays_finite():

@@ -21,7 +21,9 @@ def test_filters_are_one_triplet_or_a_list_of_them():
     assert make().filters("x_value_not_chosen") == ()
     config = make(filter_setup={"x_value_chosen": [["c_action", 1, True], ["c_time", 0, False]]})
     assert config.filters("x_value_chosen") == (Filter("c_action", 1, True), Filter("c_time", 0, False))
-    assert make(filter_setup={"x_value_chosen": ("c_action", 1)}).filters("x_value_chosen") == (Filter("c_action", 1, True),)
+    assert make(filter_setup={"x_value_chosen": ("c_action", 1)}).filters("x_value_chosen") == (
+        Filter("c_action", 1, True),
+    )
 
 
 def test_a_removed_signal_leaves_the_library():
@@ -44,13 +46,13 @@ def test_degree_and_constant_for_all_or_per_module():
     [
         (
             {"library_setup": {"x_value_chosen": ["c_rewards"], "x_value_not_chosen": []}},
-            "SpiceConfig does not fit together: library_setup of 'x_value_chosen' names the signal 'c_rewards', which is "
-            "not in control_parameters (c_action, c_reward, c_time) (did you mean 'c_reward'?).",
+            "SpiceConfig does not fit together: library_setup of 'x_value_chosen' names the signal 'c_rewards', which "
+            "is not in control_parameters (c_action, c_reward, c_time) (did you mean 'c_reward'?).",
         ),
         (
             {"library_setup": {"x_value_chosen": ["c_reward"]}},
-            "SpiceConfig does not fit together: rnn_modules names 'x_value_not_chosen', but library_setup has no entry for "
-            "it (use [] for none).",
+            "SpiceConfig does not fit together: rnn_modules names 'x_value_not_chosen', but library_setup has no entry "
+            "for it (use [] for none).",
         ),
         (
             {"filter_setup": {"x_value": ["c_action", 1, True]}},
@@ -64,8 +66,8 @@ def test_degree_and_constant_for_all_or_per_module():
         ),
         (
             {"filter_setup": {"x_value_chosen": ["c_action", 1, True, 5]}},
-            "SpiceConfig does not fit together: filter_setup of 'x_value_chosen' must be [signal, value, True] or a list "
-            "of such triplets.",
+            "SpiceConfig does not fit together: filter_setup of 'x_value_chosen' must be [signal, value, True] or a "
+            "list of such triplets.",
         ),
         (
             {"polynomial_degree": {"q": 2}, "constant": {"p": True}},

@@ -71,8 +71,8 @@ def test_hostile_files_are_refused_and_not_executed(tmp_path, write):
     for content in (Hostile(target), {"format": "spice", "header": Hostile(target)}):
         write(content, path)
         assert refusal(path) == (
-            f"{path} was refused: it is no SPICE file, or it holds code. Only tensors and plain data are read; use files "
-            "written by save_spice of this package."
+            f"{path} was refused: it is no SPICE file, or it holds code. Only tensors and plain data are read; use "
+            "files written by save_spice of this package."
         )
         assert not target.exists()
     pickle.loads(pickle.dumps(Hostile(target))).close()

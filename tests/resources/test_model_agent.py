@@ -62,7 +62,9 @@ def test_states_are_multiplied_with_beta_on_request():
     np.testing.assert_allclose(agent.get_state_value("x_value_reward", multiply_with_beta=False), [0.5, 0.5])
     beta = _beta(model, torch.tensor(2))
     np.testing.assert_allclose(agent.get_state_value("x_value_reward"), [0.5 * beta] * 2)
-    with pytest.raises(ConfigError, match="^ModelAgent has no state 'q'; its states are x_value_reward, x_value_choice.$"):
+    with pytest.raises(
+        ConfigError, match="^ModelAgent has no state 'q'; its states are x_value_reward, x_value_choice.$"
+    ):
         agent.get_state_value("q")
 
 
@@ -88,7 +90,12 @@ def test_choices_are_seeded_and_follow_the_probabilities():
 
 def test_simulated_data_recover_the_values():
     data, experiments, _ = create_dataset(
-        ModelAgent(rescorla_wagner()), BanditsDrift(n_actions=2, sigma=0.2), n_trials=30, n_sessions=3, n_participants=1, seed=0
+        ModelAgent(rescorla_wagner()),
+        BanditsDrift(n_actions=2, sigma=0.2),
+        n_trials=30,
+        n_sessions=3,
+        n_participants=1,
+        seed=0,
     )
     with torch.no_grad():
         logits, _ = rescorla_wagner()(data.xs, batch_first=True)
@@ -117,7 +124,5 @@ def test_inputs_reach_the_model_by_name():
     agent = ModelAgent(model)
     agent.update(0, np.array([1.0, np.nan]), next_cue=2.0, effort=5.0)
     np.testing.assert_allclose(agent.get_logits(), [5.0, 7.0])
-    with pytest.raises(
-        ConfigError, match="^the model has no input 'sound'; its inputs are effort, cue, next_cue.$"
-    ):
+    with pytest.raises(ConfigError, match="^the model has no input 'sound'; its inputs are effort, cue, next_cue.$"):
         agent.update(0, np.array([1.0, np.nan]), sound=1.0)

@@ -44,8 +44,9 @@ def test_choices_that_are_not_one_hot():
     data = make()
     data.xs[1, 2, :4] = torch.tensor([1.0, 1.0, 0.0, 0.0])
     assert message(data) == (
-        "The data cannot be used: the choice columns of xs must be one-hot, but session 1, trial 2 has [1.0, 1.0]; use one "
-        "column per action with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is missing."
+        "The data cannot be used: the choice columns of xs must be one-hot, but session 1, trial 2 has [1.0, 1.0]; use "
+        "one column per action with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is "
+        "missing."
     )
 
 
@@ -53,15 +54,17 @@ def test_choices_that_are_not_one_hot():
 def test_targets_that_are_not_one_hot(row):
     data = make()
     data.ys[0, 1] = data.ys[2, 3] = torch.tensor(row)
-    assert message(data).startswith(f"The data cannot be used: ys must be one-hot, but session 0, trial 1 has {row} (and 1 more);")
+    assert message(data).startswith(
+        f"The data cannot be used: ys must be one-hot, but session 0, trial 1 has {row} (and 1 more);"
+    )
 
 
 def test_missing_trials_coded_minus_one():
     data = make()
     data.xs[2, 3, :2] = -1
     assert message(data) == (
-        "The data cannot be used: the choice columns of xs are -1 in session 2, trial 3: code missing and padded trials as "
-        "NaN (xs[xs == -1] = np.nan), not -1."
+        "The data cannot be used: the choice columns of xs are -1 in session 2, trial 3: code missing and padded "
+        "trials as NaN (xs[xs == -1] = np.nan), not -1."
     )
 
 
@@ -69,7 +72,8 @@ def test_infinite_rewards():
     data = make()
     data.xs[1, 0, 3] = torch.inf
     assert message(data) == (
-        "The data cannot be used: reward_1 is infinite in session 1, trial 0; correct it, or set it to NaN if unobserved."
+        "The data cannot be used: reward_1 is infinite in session 1, trial 0; correct it, or set it to NaN if "
+        "unobserved."
     )
 
 
@@ -77,8 +81,8 @@ def test_unobserved_rewards_coded_minus_one():
     data = make()
     data.xs[..., 2:4] = data.xs[..., 2:4].nan_to_num(-1.0)
     assert message(data) == (
-        "The data cannot be used: every reward of an option not chosen is -1 and no reward of a chosen one is: unobserved "
-        "rewards are coded NaN here, not -1. Set them with rewards[rewards == -1] = np.nan."
+        "The data cannot be used: every reward of an option not chosen is -1 and no reward of a chosen one is: "
+        "unobserved rewards are coded NaN here, not -1. Set them with rewards[rewards == -1] = np.nan."
     )
     data.xs[0, 0, 2:4] = -1.0  # losses: -1 is a reward like any other
     check_dataset(data)
@@ -102,8 +106,8 @@ def test_inputs_that_are_not_finite(value):
     data = make(["effort", "cue", "next_cue"])
     data.xs[1, 2, data.columns.index("effort")] = value
     assert message(data) == (
-        "The data cannot be used: the column 'effort' is NaN or infinite in session 1, trial 2; fill it in, or mark the "
-        "trial as missing (NaN in its choice columns)."
+        "The data cannot be used: the column 'effort' is NaN or infinite in session 1, trial 2; fill it in, or mark "
+        "the trial as missing (NaN in its choice columns)."
     )
     data.xs[1, 2, :2] = torch.nan
     data.ys[1, 1] = torch.nan
@@ -167,8 +171,8 @@ def test_shifted_targets():
     with pytest.warns(SpiceWarning) as caught:
         check_dataset(data)
     assert str(caught[0].message) == (
-        "ys of session 1, trial 0 is not the choice in row 1 of xs: ys[:, t] must be the choice of trial t + 1. If rows were "
-        "left out, put missing trials (NaN) in their place."
+        "ys of session 1, trial 0 is not the choice in row 1 of xs: ys[:, t] must be the choice of trial t + 1. If "
+        "rows were left out, put missing trials (NaN) in their place."
     )
     data.ys[1, 0] = torch.nan
     with warnings.catch_warnings():

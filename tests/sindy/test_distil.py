@@ -214,8 +214,8 @@ def test_swapped_names_are_refused(random_data):
     with pytest.raises(ConfigError) as caught:
         distil(model, swapped, random_data(), [0])
     assert str(caught.value) == (
-        "library_setup names input 0 of the module 'x_learning_rate_reward' 'c_value_reward', but the module is called with "
-        "'c_reward' there; list the names in the order of call_module(..., inputs=...)."
+        "library_setup names input 0 of the module 'x_learning_rate_reward' 'c_value_reward', but the module is called "
+        "with 'c_reward' there; list the names in the order of call_module(..., inputs=...)."
     )
 
 
@@ -224,8 +224,8 @@ def test_a_number_of_inputs_that_differs(random_data):
     with pytest.raises(ConfigError) as caught:
         distil(model_of({CHOSEN: [TRUTH]}), wrong, random_data(), [0])
     assert str(caught.value) == (
-        "the module 'x_value_reward_chosen' is called with 1 input(s), but library_setup names 0 (none); name every input, in "
-        "the order of call_module(..., inputs=...)."
+        "the module 'x_value_reward_chosen' is called with 1 input(s), but library_setup names 0 (none); name every "
+        "input, in the order of call_module(..., inputs=...)."
     )
 
 
@@ -240,8 +240,8 @@ def test_a_filter_that_leaves_no_samples(random_data):
     with pytest.raises(DataError) as caught:
         distil(model_of({CHOSEN: [TRUTH]}), wrong, random_data(), [0])
     assert str(caught.value) == (
-        "the filter of the module 'x_value_reward_chosen' (c_action == 2) leaves no samples: no trial in the data fulfils it. "
-        "Correct filter_setup, or leave the module out."
+        "the filter of the module 'x_value_reward_chosen' (c_action == 2) leaves no samples: no trial in the data "
+        "fulfils it. Correct filter_setup, or leave the module out."
     )
 
 
@@ -253,8 +253,8 @@ def test_a_participant_without_samples(random_data):
     with pytest.raises(DataError) as caught:
         distil(model_of({CHOSEN: [TRUTH] * 2}), RESCORLA_WAGNER_CONFIG, data, [0, 1])
     assert str(caught.value) == (
-        "participant 'ben' has no samples for the module 'x_value_reward_chosen': its filter is never fulfilled in their "
-        "trials. Leave the participant out, or correct filter_setup."
+        "participant 'ben' has no samples for the module 'x_value_reward_chosen': its filter is never fulfilled in "
+        "their trials. Leave the participant out, or correct filter_setup."
     )
 
 
@@ -265,9 +265,9 @@ def test_equations_that_grow_are_named_and_held(random_data):
     with pytest.warns(StabilityWarning) as caught:
         found = distil(model, RESCORLA_WAGNER_CONFIG, data, [0, 1])
     assert [str(entry.message) for entry in caught] == [
-        "equations that grow without bound over a session: participant 'ben', module 'x_value_reward_chosen', multiplier "
-        "1.25. They were refitted with the multiplier held within [-1, 1]; compare their predictions with the network's, and "
-        "fit more data or a smaller hidden_size if they differ."
+        "equations that grow without bound over a session: participant 'ben', module 'x_value_reward_chosen', "
+        "multiplier 1.25. They were refitted with the multiplier held within [-1, 1]; compare their predictions with "
+        "the network's, and fit more data or a smaller hidden_size if they differ."
     ]
     check(found[0][CHOSEN], TRUTH)
     assert found[1][CHOSEN].multiplier() <= 1 + 1e-6

@@ -26,7 +26,6 @@ def coefficients(terms, n_terms=6):
     return vector
 
 
-
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("truth", sorted(TRUTH))
 def test_known_polynomials_without_noise(optimizer, truth):
@@ -89,8 +88,8 @@ def test_unknown_optimizers():
     with pytest.raises(ConfigError) as caught:
         make_optimizer("STLQ", 0.05)
     assert str(caught.value) == (
-        "sindy_optimizer='STLQ' is unknown (did you mean 'STLSQ'?); choose one of STLSQ, SR3, SSR, FROLS, or give a pysindy "
-        "optimizer."
+        "sindy_optimizer='STLQ' is unknown (did you mean 'STLSQ'?); choose one of STLSQ, SR3, SSR, FROLS, or give a "
+        "pysindy optimizer."
     )
     with pytest.raises(ConfigError, match="^sindy_optimizer must be a name or a pysindy optimizer, not int.$"):
         make_optimizer(3, 0.05)

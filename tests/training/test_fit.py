@@ -69,27 +69,34 @@ def test_certain_choices_have_finite_gradients():
     assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros(1, 2, 2))
 
 
-@pytest.mark.parametrize(("weight_decay", "embedding_decay"), [(0.0, 0.0), (2.0, 0.0), (0.0, 3.0), (2.0, 3.0)])
-def test_the_loss_is_a_posterior_per_scored_choice(random_data, weight_decay, embedding_decay):
+def squares(model):
+    """Summed squares of the modules' weights, of what their tanh networks add, and of the embeddings."""
+    outputs = [module.output.weight for module in model.submodules_rnn.values()]
+    others = [p for p in model.submodules_rnn.parameters() if all(p is not output for output in outputs)]
+    vectors = [module.weight for module in model.modules() if isinstance(module, ParticipantEmbedding)]
+    return [sum(float(p.detach().square().sum()) for p in group) for group in (others, outputs, vectors)]
+
+
+@pytest.mark.parametrize("decays", [(0, 0, 0), (2.0, 0, 0), (0, 5.0, 0), (0, 0, 3.0), (2.0, 5.0, 3.0)])
+def test_the_loss_is_a_posterior_per_scored_choice(random_data, decays):
     data = random_data(n_participants=3, missing=0.1)
     model = make(ChoiceRNN)
-    expected = loss_of(model, data) * data.n_scored
-    weights = sum(float(p.detach().square().sum()) for p in model.submodules_rnn.parameters())
-    vectors = sum(float(m.weight.detach().square().sum()) for m in model.modules() if isinstance(m, ParticipantEmbedding))
-    expected += 0.5 * (weight_decay * weights + embedding_decay * vectors)
-    decays = {"weight_decay": weight_decay, "embedding_decay": embedding_decay}
+    penalty = 0.5 * sum(decay * square for decay, square in zip(decays, squares(model), strict=True))
+    expected = loss_of(model, data) + penalty / data.n_scored
+    named = dict(zip(("weight_decay", "nonlinearity_decay", "embedding_decay"), decays, strict=True))
     for settings in ({"optimizer": "lbfgs"}, {"optimizer": "adam"}, {"batch_size": 3, "learning_rate": 0.0}):
-        result = quietly(copy.deepcopy(model), data, epochs=1, **settings, **decays)
-        assert result.loss == [pytest.approx(expected / data.n_scored, abs=1e-10)]
+        result = quietly(copy.deepcopy(model), data, epochs=1, **settings, **named)
+        assert result.loss == [pytest.approx(expected, abs=1e-10)]
 
 
-def test_a_prior_keeps_weights_small(agent_data):
-    norms = []
-    for decay in (0.0, 1.0, 100.0):
-        model = make()
-        quietly(model, agent_data, epochs=60, weight_decay=decay)
-        norms.append(sum(float(p.detach().square().sum()) for p in model.submodules_rnn.parameters()))
-    assert norms[0] > norms[1] > norms[2]
+def test_priors_keep_weights_small(agent_data):
+    for group, name in enumerate(("weight_decay", "nonlinearity_decay")):
+        norms = []
+        for decay in (0.1, 1.0, 100.0):
+            model = make()
+            quietly(model, agent_data, epochs=80, **{"weight_decay": 0.1, "nonlinearity_decay": 0.1, name: decay})
+            norms.append(squares(model)[group])
+        assert norms[0] > norms[1] > norms[2]
 
 
 # ---------------------------------------------------------------------- both optimisers
@@ -121,7 +128,10 @@ def test_both_optimisers_find_the_maximum(agent_data):
 
 
 def test_a_network_does_at_least_as_well(agent_data):
-    for settings in ({"optimizer": "lbfgs", "epochs": 100}, {"optimizer": "adam", "epochs": 100, "learning_rate": 0.03}):
+    for settings in (
+        {"optimizer": "lbfgs", "epochs": 100},
+        {"optimizer": "adam", "epochs": 100, "learning_rate": 0.03},
+    ):
         model = make()
         start = loss_of(model, agent_data)
         quietly(model, agent_data, weight_decay=1.0, **settings)
@@ -200,9 +210,7 @@ def test_dropout_asks_for_adam(agent_data):
 def test_unknown_optimisers(agent_data):
     with pytest.raises(ConfigError) as caught:
         fit_network(make(), agent_data, optimizer="adm")
-    assert str(caught.value) == (
-        "optimizer='adm' is unknown (did you mean 'adam'?); choose one of auto, lbfgs, adam."
-    )
+    assert str(caught.value) == ("optimizer='adm' is unknown (did you mean 'adam'?); choose one of auto, lbfgs, adam.")
 
 
 # ---------------------------------------------------------------------- interruptions and trouble
@@ -226,7 +234,9 @@ def test_an_interruption_before_the_first_epoch(agent_data):
     model = make(Counting)
     model.interrupted_at = 1
     start = copy.deepcopy(model.state_dict())
-    with pytest.warns(SpiceWarning, match="^the fit was interrupted after 0 epochs; the best parameters so far are kept.$"):
+    with pytest.warns(
+        SpiceWarning, match="^the fit was interrupted after 0 epochs; the best parameters so far are kept.$"
+    ):
         fit_network(model, agent_data)
     assert all(torch.equal(start[name], value) for name, value in model.state_dict().items())
 
@@ -251,8 +261,8 @@ def test_a_module_that_returns_no_number_is_named(random_data, optimizer):
     with pytest.raises(ModuleOutputError) as caught:
         fit_network(model, data, optimizer=optimizer)
     assert str(caught.value) == (
-        "the module 'x_value_reward_chosen' returned -inf in session 2, trial 3, action 1. Lower learning_rate, or check "
-        "the model's own formulas (division by zero, exp of a large number)."
+        "the module 'x_value_reward_chosen' returned -inf in session 2, trial 3, action 1. Lower learning_rate, or "
+        "check the model's own formulas (division by zero, exp of a large number)."
     )
 
 
