@@ -181,6 +181,7 @@ class SpiceEstimator(BaseEstimator):
         check_parameters(self.get_params(deep=False))
         dataset = DatasetRNN.of(X, y, self.n_actions)
         self._check_data(dataset)
+        self._forget()
         self.n_actions_ = dataset.n_actions
         self.n_participants_ = self.n_participants or self._count_participants(dataset)
         self.participants_ = tuple(dataset.label("participant", code) for code in range(self.n_participants_))
@@ -192,6 +193,7 @@ class SpiceEstimator(BaseEstimator):
         with self._seeded():
             model = self._build(self.n_actions_, self.n_participants_)
             model.columns = dataset.columns
+            self._warn_if_shared(model, dataset)
             set_input_scales(model, dataset)
             collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
             self.history_ = fit_network(
@@ -224,6 +226,17 @@ class SpiceEstimator(BaseEstimator):
                 f"spice_participant_id={self.spice_participant_id!r} is not among the data's participants."
             )
         return [chosen]
+
+    def _warn_if_shared(self, model: BaseRNN, dataset: DatasetRNN) -> None:
+        present = len(dataset.participants.unique())
+        if present > 1 and not hasattr(model, "participant_embedding"):
+            warnings.warn(
+                f"{type(model).__name__} has no participant embedding: one network is fitted to all {present} "
+                "participants, and their equations are distilled from it. If the sessions are one participant's, set "
+                "dataset.xs[..., -1] = 0; if people differ, use a model with an embedding, e.g. ChoiceRNN.",
+                SpiceWarning,
+                stacklevel=3,
+            )
 
     def _build(self, n_actions: int, n_participants: int) -> BaseRNN:
         settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
@@ -432,10 +445,14 @@ class SpiceEstimator(BaseEstimator):
     def _sizes(self) -> dict[str, int | None]:
         return {name: getattr(self, name) for name in ("n_actions", "n_participants", "embedding_size")}
 
-    def _take_on(self, card: ModelCard) -> None:
-        """Forget an earlier fit and take on a file's numbers and labels."""
+    def _forget(self) -> None:
+        """Drop an earlier fit, so that nothing of it is taken for the new one's."""
         for name in [name for name in vars(self) if name.endswith("_") or name in ("rnn_agent", "spice_agent")]:
             delattr(self, name)
+
+    def _take_on(self, card: ModelCard) -> None:
+        """Take on a file's numbers and labels."""
+        self._forget()
         self.n_actions_, self.n_participants_ = card.n_actions, card.n_participants
         self.participants_ = tuple(card.participants)
         self.labels_ = {name: tuple(labels) for name, labels in card.labels.items()}

@@ -115,8 +115,11 @@ def read_model_file(
         If it is damaged, hostile, or of another model; all differences are listed.
     """
     header, payload = read_file(path, kind)
-    card = ModelCard(**header)
-    problems = _differences(card, config, sizes)
+    try:
+        card = ModelCard(**header)
+        problems = _differences(card, config, sizes)
+    except (TypeError, KeyError, AttributeError):
+        raise FileError(f"{os.fspath(path)} is damaged: its header lacks what every SPICE file has.") from None
     if problems:
         raise FileError(join_problems(f"{os.fspath(path)} belongs to another model ({card.model_class})", problems))
     return card, payload
