@@ -205,8 +205,7 @@ class BaseRNN(nn.Module):
             To be iterated together with actions and rewards.
         """
         columns = self.columns_of(inputs)
-        weights = next(self.parameters(), torch.zeros(()))
-        inputs = torch.as_tensor(inputs).to(device=weights.device, dtype=weights.dtype)
+        inputs = torch.as_tensor(inputs).to(self._like)
         if batch_first:
             inputs = inputs.transpose(0, 1)
         n_trials, n_batch, _ = inputs.shape
@@ -246,6 +245,11 @@ class BaseRNN(nn.Module):
         self._pass.trial = trial
         self._state = States(self._state, self._pass.missing[trial])
 
+    @property
+    def _like(self) -> torch.Tensor:
+        """A tensor of the model's device and dtype."""
+        return next(self.parameters(), torch.zeros(()))
+
     # ------------------------------------------------------------------ states
 
     @property
@@ -259,9 +263,8 @@ class BaseRNN(nn.Module):
 
     def set_initial_state(self, batch_size: int = 1) -> dict[str, torch.Tensor]:
         """Set every state to its start value."""
-        weights = next(self.parameters(), torch.zeros(()))
         shape = (batch_size, self.n_actions)
-        self._state = States({name: weights.new_full(shape, value) for name, value in self.init_values.items()})
+        self._state = States({name: self._like.new_full(shape, value) for name, value in self.init_values.items()})
         return self.get_state()
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -370,6 +373,7 @@ class BaseRNN(nn.Module):
         -------
         dict of str to torch.Tensor, each (n_batch, 1)
         """
+        participants = participants.to(self._like.device)
         embed = getattr(self, "participant_embedding", None)
         embedding = embed(participants) if embed is not None else None
         values = {name: _evaluate_beta(beta, embedding) for name, beta in self.betas.items()}
