@@ -92,7 +92,9 @@ def main() -> None:
         print(f"\n{'':46s} {'truth':>6s}   found, seeds 0 to {arguments.seeds - 1}")
         for key, true in truth.items():
             print(f"{key:46s} {true:6.2f}   " + "  ".join(f"{row['found'][key]:5.2f}" for row in rows))
-        print(f"{'NLL - agent, fresh sessions':46s} {0:6.3f}  " + " ".join(f"{r['nll_minus_agent']:6.4f}" for r in rows))
+        print(
+            f"{'NLL - agent, fresh sessions':46s} {0:6.3f}  " + " ".join(f"{r['nll_minus_agent']:6.4f}" for r in rows)
+        )
         results.append({"case": name, "truth": truth, "rows": rows})
     if arguments.json:
         with open(arguments.json, "w") as file:

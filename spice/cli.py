@@ -114,12 +114,9 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    import torch
-
     import spice.estimator
     import spice.utils.plotting
 
-    torch.set_num_threads(1)  # networks this small are slower with more
     print(f"imports: {time.perf_counter() - started:.1f} s", flush=True)
     files = []
     for number, scenario in enumerate(SCENARIOS, 1):

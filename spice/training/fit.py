@@ -1,7 +1,8 @@
 """Fit a network by minimising the negative log-likelihood of the choices."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +18,8 @@ from spice.training.progress import Progress
 
 OPTIMIZERS = ("auto", "lbfgs", "adam")
 CHUNK = 20  # L-BFGS iterations between two looks at the budget
+RESTARTS = 3  # of L-BFGS after an overshoot
+PARALLEL_VALUES = 200_000  # values per operation (sessions x actions x hidden units) from which several threads pay
 TOLERANCE = 1e-3  # change of the total loss (nats) below which L-BFGS has converged
 
 
@@ -140,10 +143,11 @@ def fit_network(
 
     model.train()
     try:
-        if optimizer == "lbfgs":
-            _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, TOLERANCE / n_scored)
-        else:
-            _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, len(dataset), generator)
+        with _threads_for(len(dataset) * model.n_actions * model.hidden_size):
+            if optimizer == "lbfgs":
+                _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, TOLERANCE / n_scored, best)
+            else:
+                _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, len(dataset), generator)
         result.converged, result.reason = True, "the loss no longer changes"
     except _BudgetSpentError:
         result.reason = f"all {epochs} epochs used"
@@ -177,7 +181,29 @@ def choose_optimizer(optimizer: str, batch_size: int | None, model: nn.Module) -
     return optimizer
 
 
-def _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, tolerance) -> None:
+@contextmanager
+def _threads_for(n_values: int) -> Iterator[None]:
+    """One thread where each operation is on few values: more would wait for each other. Restored afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if n_values >= PARALLEL_VALUES else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, tolerance, best) -> None:
+    """L-BFGS; where a line search overshoots to infinity, anew from the best parameters with a smaller step."""
+    for attempt in range(RESTARTS + 1):
+        try:
+            return _run_lbfgs_once(parameters, loss_of, end_epoch, learning_rate / 10**attempt, tolerance)
+        except ModuleOutputError:
+            if best.values is None or attempt == RESTARTS:
+                raise
+            best.restore()
+
+
+def _run_lbfgs_once(parameters, loss_of, end_epoch, learning_rate, tolerance) -> None:
     """L-BFGS to its end; `end_epoch` stops it by raising."""
     method = torch.optim.LBFGS(
         parameters,
