@@ -1,17 +1,9 @@
 """Rescorla-Wagner with forgetting, different for each participant."""
 
-from spice.resources.config import SpiceConfig
+from spice.precoded.forgetting import FORGETTING_RNN_CONFIG
 from spice.resources.rnn import BaseRNN
 
-PARTICIPANT_EMBEDDING_RNN_CONFIG = SpiceConfig(
-    rnn_modules=["x_value_reward_chosen", "x_value_reward_not_chosen"],
-    control_parameters=["c_action", "c_reward"],
-    library_setup={"x_value_reward_chosen": ["c_reward"], "x_value_reward_not_chosen": []},
-    filter_setup={
-        "x_value_reward_chosen": ["c_action", 1, True],
-        "x_value_reward_not_chosen": ["c_action", 0, True],
-    },
-)
+PARTICIPANT_EMBEDDING_RNN_CONFIG = FORGETTING_RNN_CONFIG  # the same modules; people differ in their coefficients
 
 
 class ParticipantEmbeddingRNN(BaseRNN):
