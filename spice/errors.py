@@ -1,6 +1,7 @@
 """Exceptions and warnings of the package: every problem a user can cause has one of these names."""
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class SpiceError(Exception):
@@ -58,3 +59,9 @@ def join_problems(title: str, problems: Iterable[str]) -> str:
     if len(problems) == 1:
         return f"{title}: {problems[0]}"
     return "\n".join([f"{title}:", *(f"  - {problem}" for problem in problems)])
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A suggestion for a misspelt name, or nothing."""
+    close = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -12,20 +12,23 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from spice.equations import Equation, EquationModule
-from spice.errors import ConfigError, DataError, FileError, SpiceWarning, join_problems
+from spice.equations import Equation, EquationModule, format_number
+from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean, join_problems
 from spice.parameters import check_parameters
 from spice.resources.alignment import align
-from spice.resources.config import SpiceConfig, did_you_mean
+from spice.resources.columns import Columns
+from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.model_agent import ModelAgent
 from spice.resources.rnn import BaseRNN
 from spice.resources.validation import check_dataset
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
 from spice.sindy import distil
+from spice.sindy.distil import longest_sessions
+from spice.sindy.fidelity import warn_if_unfaithful
 from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
-from spice.training import fit_network, negative_log_likelihood
+from spice.training import TrainingResult, fit_network, negative_log_likelihood
 from spice.training.scales import set_input_scales
 
 __all__ = ["SpiceConfig", "SpiceEstimator"]
@@ -63,19 +66,22 @@ class SpiceEstimator(BaseEstimator):
     batch_size : int, optional
         Sessions per step of Adam; default all.
     weight_decay : float, default 1
-        Precision of the Gaussian prior on the modules' weights (1: standard normal). Its weight against the data is
+        Precision of the Gaussian prior on the modules' weights (1: standard normal; constants and gains have five times
+        that standard deviation). Its weight against the data is
         that of a prior: it fades as trials accumulate.
     nonlinearity_decay : float, default 100
         Precision of the Gaussian prior on the modules' tanh networks: larger keeps the network closer to what
         equations of low degree can say, smaller lets it go its own way.
-    embedding_decay : float, default 1
-        Precision of the Gaussian prior on participant embeddings.
+    embedding_decay : float, default 30
+        Precision of the Gaussian prior on participant embeddings and on all weights that read them: larger makes people
+        more alike.
     sindy_degree : int, default 1
         Degree of the polynomial libraries.
     sindy_optimizer : {"STLSQ", "SR3", "SSR", "FROLS"} or pysindy optimizer, default "STLSQ"
         How to sparsify.
     sindy_threshold : float, default 0.05
-        Terms whose root-mean-square contribution to the logits is smaller are dropped.
+        Terms whose root-mean-square contribution to the logits, added up over a state's memory, is smaller are dropped.
+        Optimizers given as objects have thresholds of their own.
     sindy_data : {"on-policy", "off-policy"}, default "on-policy"
         Whether modules are distilled on the participants' own trials, or on probes with random choices.
     spice_participant_id : optional
@@ -124,7 +130,7 @@ class SpiceEstimator(BaseEstimator):
         batch_size: int | None = None,
         weight_decay: float = 1.0,
         nonlinearity_decay: float = 100.0,
-        embedding_decay: float = 1.0,
+        embedding_decay: float = 30.0,
         sindy_degree: int = 1,
         sindy_optimizer: Any = "STLSQ",
         sindy_threshold: float = 0.05,
@@ -181,40 +187,69 @@ class SpiceEstimator(BaseEstimator):
         check_parameters(self.get_params(deep=False))
         dataset = DatasetRNN.of(X, y, self.n_actions)
         self._check_data(dataset)
-        self._forget()
-        self.n_actions_ = dataset.n_actions
-        self.n_participants_ = self.n_participants or self._count_participants(dataset)
-        self.participants_ = tuple(dataset.label("participant", code) for code in range(self.n_participants_))
-        self.labels_ = dict(dataset.labels)
         to_distil = self._participants_to_distil(dataset)
         visited = dataset if self.sindy_data == "on-policy" else probe_sessions(dataset)
+        n_participants = self.n_participants or self._count_participants(dataset)
 
         started = time.perf_counter()
         with self._seeded():
-            model = self._build(self.n_actions_, self.n_participants_)
+            model = self._build(dataset.n_actions, n_participants)
             model.columns = dataset.columns
             self._warn_if_shared(model, dataset)
             set_input_scales(model, dataset)
+            if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
+                visited, to_distil = _pooled(visited), [0]
             collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
-            self.history_ = fit_network(
-                model,
-                dataset,
-                optimizer=self.optimizer,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                batch_size=self.batch_size,
-                weight_decay=self.weight_decay,
-                nonlinearity_decay=self.nonlinearity_decay,
-                embedding_decay=self.embedding_decay,
-                verbose=self.verbose,
-            )
+            history = self._train(model, dataset)
+        self._forget()
+        self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
+        self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))
+        self.labels_ = dict(dataset.labels)
+        self.history_ = history
         self._set_network(model)
         trained = time.perf_counter()
-        settings = (self.sindy_degree, self.sindy_optimizer, self.sindy_threshold)
-        self._set_equations(distil(model, self.spice_config, visited, to_distil, *settings))
+        try:
+            self._distil(dataset if model.n_participants > 1 else _pooled(dataset), visited, to_distil)
+        except KeyboardInterrupt:
+            warnings.warn(
+                "interrupted while distilling: the network is fitted, there are no equations. predict works for the "
+                "network; call fit again for the equations.",
+                SpiceWarning,
+                stacklevel=2,
+            )
         ended = time.perf_counter()
         self.timing_ = {"network": trained - started, "sindy": ended - trained, "total": ended - started}
         return self
+
+    def _train(self, model: BaseRNN, dataset: DatasetRNN) -> TrainingResult:
+        """Stage 1."""
+        return fit_network(
+            model,
+            dataset,
+            optimizer=self.optimizer,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            nonlinearity_decay=self.nonlinearity_decay,
+            embedding_decay=self.embedding_decay,
+            verbose=self.verbose,
+        )
+
+    def _distil(self, dataset: DatasetRNN, visited: DatasetRNN, participants: list[int]) -> None:
+        """Stage 2."""
+        equations = distil(
+            self.rnn_model_,
+            self.spice_config,
+            visited,
+            participants,
+            self.sindy_degree,
+            self.sindy_optimizer,
+            self.sindy_threshold,
+            longest_sessions(dataset),
+        )
+        self._set_equations(equations, self._with_equations(self.rnn_model_, equations))
+        warn_if_unfaithful(self.rnn_model_, self.spice_model_, dataset, participants)
 
     def _participants_to_distil(self, dataset: DatasetRNN) -> list[int]:
         present = dataset.participants.unique().tolist()
@@ -229,10 +264,10 @@ class SpiceEstimator(BaseEstimator):
 
     def _warn_if_shared(self, model: BaseRNN, dataset: DatasetRNN) -> None:
         present = len(dataset.participants.unique())
-        if present > 1 and not hasattr(model, "participant_embedding"):
+        if present > 1 and model.n_participants == 1:
             warnings.warn(
-                f"{type(model).__name__} has no participant embedding: one network is fitted to all {present} "
-                "participants, and their equations are distilled from it. If the sessions are one participant's, set "
+                f"{type(model).__name__} has no participant embedding: one network and one set of equations are "
+                f"fitted to all {present} participants. If the sessions are one participant's, set "
                 "dataset.xs[..., -1] = 0; if people differ, use a model with an embedding, e.g. ChoiceRNN.",
                 SpiceWarning,
                 stacklevel=3,
@@ -251,8 +286,12 @@ class SpiceEstimator(BaseEstimator):
             f"({', '.join(known) or 'none'}){did_you_mean(name, known)}."
             for name in unknown
         ] + [f"the module {name!r} of {self.rnn_class.__name__} is missing in rnn_modules." for name in forgotten]
+        if self.embedding_size is not None and model.embedding_size != self.embedding_size:
+            problems.append(f"{self.rnn_class.__name__} has no participant embedding: leave embedding_size out.")
         if problems:
             raise ConfigError(join_problems("spice_config does not fit the model", problems))
+        if not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):
+            model.n_participants = 1  # nothing in it depends on the participant
         return model.to(device=self.device, dtype=getattr(torch, self.dtype))
 
     def _set_network(self, model: BaseRNN) -> None:
@@ -261,16 +300,24 @@ class SpiceEstimator(BaseEstimator):
         self.rnn_model_ = model
         self.rnn_agent = ModelAgent(model)
 
-    def _set_equations(self, equations: dict[int, dict[str, Equation]], model: BaseRNN | None = None) -> None:
-        """Let equations stand in for the modules of a copy of the network."""
-        self.spice_model_ = deepcopy(self.rnn_model_ if model is None else model).eval()
+    def _with_equations(self, model: BaseRNN, equations: dict[int, dict[str, Equation]]) -> BaseRNN:
+        """Let equations stand in for the modules of a copy of a model."""
         modules = {}
         for name in self.spice_config.rnn_modules:
             rows = {participant: entry[name] for participant, entry in equations.items()}
-            modules[name] = EquationModule(rows, self.n_participants_).to(self.device)
-        self.spice_model_.integrate_equations(modules)
-        self.equations_ = {self.participants_[participant]: entry for participant, entry in equations.items()}
-        self.spice_agent = ModelAgent(self.spice_model_)
+            modules[name] = EquationModule(rows, model.n_participants).to(self.device)
+        copy = deepcopy(model).eval()
+        copy.integrate_equations(modules)
+        return copy
+
+    def _set_equations(self, equations: dict[int, dict[str, Equation]], model: BaseRNN) -> None:
+        self.spice_model_ = model
+        if model.n_participants == 1:
+            wanted = self.participants_ if self.spice_participant_id is None else (self.spice_participant_id,)
+            self.equations_ = dict.fromkeys(wanted, equations[0])
+        else:
+            self.equations_ = {self.participants_[participant]: entry for participant, entry in equations.items()}
+        self.spice_agent = ModelAgent(model)
 
     # ------------------------------------------------------------------ use
 
@@ -289,7 +336,7 @@ class SpiceEstimator(BaseEstimator):
             padding after a session's end, and by the equations of participants that have none.
         """
         self._check_fitted()
-        dataset = self._aligned(DatasetRNN.of(X, n_actions=self.n_actions_))
+        dataset = self._aligned(X, None)
         trailing = dataset.observed.flip(1).cumsum(1).flip(1) == 0
         results: list[np.ndarray | None] = []
         for model in (getattr(self, "rnn_model_", None), getattr(self, "spice_model_", None)):
@@ -322,7 +369,7 @@ class SpiceEstimator(BaseEstimator):
         self._check_fitted()
         if not hasattr(self, "spice_model_"):
             raise NotFittedError("score needs the equations: load them with load_spice(path_spice=...), or fit.")
-        dataset = self._aligned(DatasetRNN.of(X, y, self.n_actions_))
+        dataset = self._aligned(X, y)
         if not dataset.n_scored:
             raise DataError("there is no choice to score: give y, or a DatasetRNN whose ys are not all missing.")
         without = self._without_equations(dataset)
@@ -355,7 +402,7 @@ class SpiceEstimator(BaseEstimator):
         number = torch.tensor([self.participants_.index(label)])
         with torch.no_grad():
             betas = self.spice_model_.scaling_values(number.to(self.device))
-        lines += [f"beta({state}) = {value.item():.2f}" for state, value in betas.items()]
+        lines += [f"beta({state}) = {format_number(value.item())}" for state, value in betas.items()]
         if len(known) > 1:
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
@@ -365,6 +412,8 @@ class SpiceEstimator(BaseEstimator):
 
     def _without_equations(self, dataset: DatasetRNN) -> str:
         """The data's participants that have no equations, listed."""
+        if self.spice_model_.n_participants == 1:
+            return ""
         labels = {self.participants_[code] for code in dataset.participants.tolist()}
         without = [label for label in self.participants_ if label in labels and label not in self.equations_]
         return ", ".join(map(str, without[:10])) + (" ..." if len(without) > 10 else "")
@@ -393,7 +442,8 @@ class SpiceEstimator(BaseEstimator):
         if path_spice is not None:
             if not hasattr(self, "spice_model_"):
                 raise ConfigError("there are no equations to save: only a network was loaded; leave path_spice out.")
-            numbered = {self.participants_.index(label): entry for label, entry in self.equations_.items()}
+            shared = self.spice_model_.n_participants == 1
+            numbered = {0 if shared else self.participants_.index(p): entry for p, entry in self.equations_.items()}
             save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, numbered)
 
     def load_spice(self, path_rnn: Any = None, path_spice: Any = None) -> "SpiceEstimator":
@@ -432,11 +482,16 @@ class SpiceEstimator(BaseEstimator):
             models[kind] = self._build(card.n_actions, card.n_participants)
             card.name_columns(models[kind])
             load_tensors(models[kind], payload, path, modules=kind == "rnn")
+        equations = {}
+        if "spice" in files:
+            path, card, payload = files["spice"]
+            equations = equations_of(payload, card, self.spice_config, path)
+            models["spice"] = self._with_equations(models["spice"], equations)
         self._take_on(cards[0])  # only now: a file that does not fit leaves the estimator as it was
         if "rnn" in models:
             self._set_network(models["rnn"])
         if "spice" in models:
-            self._set_equations(equations_of(files["spice"][2], self.spice_config), models["spice"])
+            self._set_equations(equations, models["spice"])
         return self
 
     def _card(self, model: BaseRNN) -> ModelCard:
@@ -465,6 +520,13 @@ class SpiceEstimator(BaseEstimator):
         check_dataset(dataset, self.n_participants, self.missing_reward)
         if not dataset.n_scored:
             raise DataError("there is no choice to fit: ys are all missing.")
+        labels = dataset.labels.get("participant")
+        known = len(labels) if labels else None
+        if known is not None and max(self.n_participants or 0, int(dataset.participants.max()) + 1) > known:
+            raise DataError(
+                f"the data label {known} participants, but there are more (by number, or n_participants="
+                f"{self.n_participants}); leave n_participants out, and give every participant a label."
+            )
 
     @staticmethod
     def _count_participants(dataset: DatasetRNN) -> int:
@@ -474,11 +536,25 @@ class SpiceEstimator(BaseEstimator):
         if not hasattr(self, "rnn_model_") and not hasattr(self, "spice_model_"):
             raise NotFittedError("this SpiceEstimator is not fitted yet; call fit or load_spice first.")
 
-    def _aligned(self, dataset: DatasetRNN) -> DatasetRNN:
-        """Check the data and number their participants as they were in the fit."""
-        dataset = align(dataset, self.n_actions_, self.participants_, self.labels_)
-        check_dataset(dataset, self.n_participants_, self.missing_reward)
-        return dataset
+    def _aligned(self, X: Any, y: Any) -> DatasetRNN:
+        """Check the data and bring them into the order of those of the fit."""
+        columns = self._any_model().columns or Columns.make(self.n_actions_, 2 * self.n_actions_ + 1)
+        dataset = DatasetRNN.of(X, y, self.n_actions_, columns)
+        if self._any_model().n_participants == 1:
+            check_dataset(dataset, None, self.missing_reward)
+            return align(_pooled(dataset), columns, (), {})
+        labels = dataset.labels.get("participant")
+        check_dataset(dataset, self.n_participants_ if labels is None else len(labels), self.missing_reward)
+        return align(dataset, columns, self.participants_, self.labels_)
+
+    def _any_model(self) -> BaseRNN:
+        return self.rnn_model_ if hasattr(self, "rnn_model_") else self.spice_model_
+
+    def __getattr__(self, name: str) -> Any:
+        """Say that an attribute of a fit is not there yet."""
+        if name in ("rnn_agent", "spice_agent") or (name.endswith("_") and not name.startswith("_")):
+            raise NotFittedError(f"there is no {name} yet; call fit or load_spice first.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @contextlib.contextmanager
     def _seeded(self) -> Iterator[None]:
@@ -489,3 +565,12 @@ class SpiceEstimator(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             yield
+
+
+def _pooled(dataset: DatasetRNN) -> DatasetRNN:
+    """The data as one participant's."""
+    xs = dataset.xs.clone()
+    xs[..., dataset.columns.participant] = 0
+    codes = dataset.participants.unique().tolist()
+    name = dataset.label("participant", codes[0]) if len(codes) == 1 else "all"
+    return DatasetRNN(xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": (name,)})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from spice.errors import ConfigError, join_problems
 from spice.resources.config import SpiceConfig
@@ -48,11 +49,19 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         value = given[name]
         if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value < 0:
             problems.append(f"{name} must be a number of at least 0, not {value!r}.")
+    if given["learning_rate"] == 0:
+        problems.append("learning_rate must be above 0.")
     if not isinstance(given["dropout"], (int, float, np.number)) or not 0 <= given["dropout"] < 1:
         problems.append(f"dropout must lie in [0, 1), not {given['dropout']!r}.")
     for name, known in CHOICES.items():
         if given[name] not in known:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")
+    if not (given["random_state"] is None or isinstance(given["random_state"], (int, np.integer))):
+        problems.append(f"random_state must be a whole number or None, not {given['random_state']!r}.")
+    try:
+        torch.device(given["device"])
+    except (RuntimeError, TypeError):
+        problems.append(f"device={given['device']!r} is unknown; use 'cpu' or 'cuda'.")
     if problems:
         raise ConfigError(join_problems("SpiceEstimator cannot be used", problems))
     make_optimizer(given["sindy_optimizer"], given["sindy_threshold"])

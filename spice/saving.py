@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spice.equations import Equation
+from spice.equations import Equation, term_exponents
 from spice.errors import FileError, join_problems
 from spice.resources.columns import Columns
 from spice.resources.config import SpiceConfig
@@ -118,6 +118,9 @@ def read_model_file(
     try:
         card = ModelCard(**header)
         problems = _differences(card, config, sizes)
+        counts = (card.n_actions, card.n_participants, card.embedding_size)
+        if not all(type(count) is int for count in counts) or len(card.participants) != card.n_participants:
+            raise TypeError("numbers do not fit")
     except (TypeError, KeyError, AttributeError):
         raise FileError(f"{os.fspath(path)} is damaged: its header lacks what every SPICE file has.") from None
     if problems:
@@ -125,12 +128,35 @@ def read_model_file(
     return card, payload
 
 
-def equations_of(payload: Mapping[str, Any], config: SpiceConfig) -> dict[int, dict[str, Equation]]:
-    """Equations in a file's payload, by participant number and module."""
-    return {
-        int(participant): {name: Equation(name, config.inputs(name), dict(terms)) for name, terms in modules.items()}
-        for participant, modules in payload["equations"].items()
-    }
+def equations_of(
+    payload: Mapping[str, Any], card: ModelCard, config: SpiceConfig, path: str | os.PathLike
+) -> dict[int, dict[str, Equation]]:
+    """Equations in a file's payload, by participant number and module.
+
+    Raises
+    ------
+    FileError
+        If it does not hold an equation of every module for known participants.
+    """
+    try:
+        equations = {
+            int(participant): {
+                name: Equation(name, config.inputs(name), {str(term): float(value) for term, value in terms.items()})
+                for name, terms in modules.items()
+            }
+            for participant, modules in payload["equations"].items()
+        }
+        complete = all(set(modules) == set(config.rnn_modules) for modules in equations.values())
+        known = all(0 <= participant < card.n_participants for participant in equations)
+        for modules in equations.values():
+            for equation in modules.values():
+                for term in equation.coefficients:
+                    term_exponents(equation.features, term)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{os.fspath(path)} is damaged: its equations cannot be read ({error}).") from None
+    if not (equations and complete and known):
+        raise FileError(f"{os.fspath(path)} is damaged: equations are missing, or are of unknown participants.")
+    return equations
 
 
 def load_tensors(model: BaseRNN, payload: Mapping[str, Any], path: str | os.PathLike, modules: bool = True) -> None:

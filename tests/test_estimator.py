@@ -392,6 +392,44 @@ def test_a_model_of_the_users_own_with_a_list_of_filters(agent_data):
     }
     config = SpiceConfig(**settings, filter_setup={CHOSEN: [["c_action", 1, True], ["c_reward", 0, True]]})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", SpiceWarning)  # too few epochs; and no reward in the library
         estimator = SpiceEstimator(RescorlaWagnerRNN, config, epochs=12, random_state=0).fit(agent_data)
     assert "c_reward" not in estimator.equations_[0][CHOSEN].coefficients
+
+
+def test_columns_are_matched_by_name(agent_data):
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 40, 2))).float()
+    parts = [agent_data.xs[:6, :, :4], noise, agent_data.xs[:6, :, 4:]]
+    data = DatasetRNN(torch.cat(parts, dim=-1), agent_data.ys[:6], ["effort", "age", "participant"])
+    swapped = DatasetRNN(data.xs[..., [0, 1, 2, 3, 5, 4, 6]], data.ys, ["age", "effort", "participant"])
+    estimator = quick(data)
+    assert all(np.array_equal(*both) for both in zip(estimator.predict(data), estimator.predict(swapped), strict=True))
+    other = DatasetRNN(data.xs, data.ys, ["rt", "age", "participant"])
+    with pytest.raises(DataError, match="^the data's inputs are rt, age, the model was fitted to effort, age.$"):
+        estimator.predict(other)
+
+
+def test_a_model_without_embedding_serves_new_participants(agent_data):
+    several = agent_data[:6]
+    several.xs[..., -1] = torch.arange(6.0)[:, None]
+    with pytest.warns(SpiceWarning, match="has no participant embedding"):
+        estimator = quick(several)
+    assert list(estimator.equations_) == [0, 1, 2, 3, 4, 5]
+    new = agent_data[6:8]
+    new.xs[..., -1] = 40
+    assert np.isfinite(estimator.score(new))
+    estimator.spice_agent.new_sess(3, participants=np.array([7, 8, 9]))
+
+
+def test_equations_that_cannot_follow_the_network_are_reported(agent_data):
+    settings = {key: getattr(RESCORLA_WAGNER_CONFIG, key) for key in ("rnn_modules", "control_parameters")}
+    config = SpiceConfig(
+        **settings, library_setup={CHOSEN: ["c_reward"]}, filter_setup={CHOSEN: [["c_reward", 0, True]]}
+    )
+    with pytest.warns(SpiceWarning, match="the equations predict the data worse than the network"):
+        SpiceEstimator(RescorlaWagnerRNN, config, random_state=0).fit(agent_data)
+
+
+def test_attributes_of_a_fit_before_it():
+    with pytest.raises(NotFittedError, match="^there is no equations_ yet; call fit or load_spice first.$"):
+        _ = SpiceEstimator().equations_

@@ -67,7 +67,7 @@ class Equation:
         right = ""
         for term, coefficient in self.coefficients.items():
             sign = ("-" if coefficient < 0 else "") if not right else (" - " if coefficient < 0 else " + ")
-            right += f"{sign}{abs(coefficient):.{digits}f} {_indexed(term)}"
+            right += f"{sign}{format_number(abs(coefficient), digits)} {_indexed(term)}"
         return f"({self.module})[k+1] = {right or f'{0.0:.{digits}f}'}"
 
     __str__ = to_string
@@ -82,6 +82,11 @@ class Equation:
             for term, coefficient in self.coefficients.items()
         )
         return sympy.Add(*products)
+
+
+def format_number(value: float, digits: int = 2) -> str:
+    """Fixed decimals, or two significant digits where these would hide the number (rewards in points)."""
+    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 0.5 * 10 ** (1 - digits) else f"{value:.2g}"
 
 
 def unite_terms(equations: Iterable[Equation], features: Sequence[str]) -> list[str]:

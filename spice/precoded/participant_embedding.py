@@ -11,7 +11,7 @@ class ParticipantEmbeddingRNN(BaseRNN):
 
     init_values = {"x_value_reward": 0.5}
 
-    def __init__(self, n_actions: int, n_participants: int, embedding_size: int = 8, **kwargs):
+    def __init__(self, n_actions: int, n_participants: int, embedding_size: int = 4, **kwargs):
         super().__init__(n_actions=n_actions, n_participants=n_participants, embedding_size=embedding_size, **kwargs)
         size = self.embedding_size
         self.participant_embedding = self.setup_embedding(n_participants, size)

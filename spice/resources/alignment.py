@@ -1,4 +1,4 @@
-"""New data for a fitted model: the same options and participants, numbered as they were in the fit."""
+"""New data for a fitted model: its columns, options and participants, ordered and numbered as they were in the fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,20 +6,21 @@ from typing import Any
 import torch
 
 from spice.errors import DataError
+from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 
 
 def align(
-    dataset: DatasetRNN, n_actions: int, participants: tuple[Any, ...], labels: Mapping[str, tuple]
+    dataset: DatasetRNN, columns: Columns, participants: tuple[Any, ...], labels: Mapping[str, tuple]
 ) -> DatasetRNN:
-    """Number participants as a model does, by their labels where both have labels.
+    """Order columns by name, and number participants by their labels where both have labels.
 
     Parameters
     ----------
     dataset : DatasetRNN
-        The new data; it is left as it is.
-    n_actions : int
-        Number of options that the model knows.
+        The new data, already checked; it is left as it is.
+    columns : Columns
+        Columns that the model was fitted to.
     participants : tuple
         Label of each participant number of the model.
     labels : mapping of str to tuple
@@ -32,15 +33,33 @@ def align(
     Raises
     ------
     DataError
-        If options or participants are not those of the model.
+        If inputs, options or participants are not those of the model.
     """
-    if dataset.n_actions != n_actions:
-        raise DataError(f"the data have {dataset.n_actions} actions, the model has {n_actions}.")
+    if dataset.n_actions != columns.n_actions:
+        raise DataError(f"the data have {dataset.n_actions} actions, the model has {columns.n_actions}.")
+    given, needed = dataset.columns.all_inputs, columns.all_inputs
+    if set(given) != set(needed):
+        raise DataError(
+            f"the data's inputs are {', '.join(given) or 'none'}, the model was fitted to "
+            f"{', '.join(needed) or 'none'}."
+        )
     for name in (name for name in dataset.labels if name not in ("participant", "block")):
         new, known = dataset.labels[name], labels.get(name)
         if known is not None and new != known:
             fix = f" (convert with choices={list(known)})" if name == "choice" else ""
             raise DataError(f"the labels of {name!r} are {list(new)}, the model was fitted to {list(known)}{fix}.")
+    return _with_participants(_with_columns(dataset, columns), participants, labels)
+
+
+def _with_columns(dataset: DatasetRNN, columns: Columns) -> DatasetRNN:
+    if dataset.columns.names == columns.names:
+        return dataset
+    absent = torch.zeros(dataset.shape[:2])  # only block, experiment or trial, which no model reads
+    xs = [dataset.column(name) if dataset.columns.has(name) else absent for name in columns.names]
+    return DatasetRNN(torch.stack(xs, dim=-1), dataset.ys, columns.names, dataset.labels)
+
+
+def _with_participants(dataset: DatasetRNN, participants: tuple, labels: Mapping[str, tuple]) -> DatasetRNN:
     own = dataset.labels.get("participant")
     if own is None or "participant" not in labels or own == participants:
         return dataset
@@ -49,5 +68,5 @@ def align(
         raise DataError(f"the model was not fitted to participant(s) {', '.join(map(repr, unknown[:10]))}.")
     numbers = torch.tensor([participants.index(label) for label in own], dtype=torch.float32)
     xs = dataset.xs.clone()
-    xs[..., dataset.columns.participant] = numbers[dataset.column("participant").long()]
+    xs[..., dataset.columns.participant] = numbers[dataset.participants].unsqueeze(-1)
     return DatasetRNN(xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": participants})

@@ -1,11 +1,10 @@
 """SpiceConfig: which modules become equations, from which signals, on which samples."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from spice.errors import ConfigError, join_problems
+from spice.errors import ConfigError, did_you_mean, join_problems
 
 
 class Filter(NamedTuple):
@@ -126,12 +125,6 @@ class SpiceConfig:
             for entry in filters
             if entry.signal not in self.control_parameters
         ]
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A suggestion for a misspelt name, or nothing."""
-    close = difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _listed(names: Sequence[str]) -> str:

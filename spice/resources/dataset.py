@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from spice.errors import ConfigError, DataError
 from spice.resources.columns import Columns
 
 
-class DatasetRNN(Dataset):
+class DatasetRNN:
     """Sessions of trials: who chose what, and what came of it.
 
     ``xs[:, t]`` is trial t (its choice, its outcome), ``ys[:, t]`` the choice of trial t + 1. A missing or
@@ -57,7 +56,7 @@ class DatasetRNN(Dataset):
         self.table_columns = dict(table_columns or {})
 
     @classmethod
-    def of(cls, xs: Any, ys: Any = None, n_actions: int | None = None) -> "DatasetRNN":
+    def of(cls, xs: Any, ys: Any = None, n_actions: int | None = None, columns: Columns | None = None) -> "DatasetRNN":
         """Take whatever the user gave as a dataset.
 
         Parameters
@@ -68,6 +67,8 @@ class DatasetRNN(Dataset):
             Targets; without them nothing is scored.
         n_actions : int, optional
             Needed only when ``ys`` is left out.
+        columns : Columns, optional
+            Columns of arrays of this width, if they are known already.
         """
         if isinstance(xs, DatasetRNN):
             return xs if ys is None else xs.replace(xs.xs, ys)
@@ -76,7 +77,8 @@ class DatasetRNN(Dataset):
             if n_actions is None:
                 raise DataError("ys is missing: give the one-hot choice of the following trial, or a DatasetRNN.")
             ys = torch.full((*xs.shape[:2], n_actions), torch.nan)
-        return cls(xs, ys)
+        known = columns is not None and xs.ndim == 3 and xs.shape[2] == len(columns.names)
+        return cls(xs, ys, columns.names if known and columns is not None else None)
 
     @property
     def n_actions(self) -> int:
@@ -160,7 +162,7 @@ class DatasetRNN(Dataset):
 
 def _as_tensor(values: Any, name: str) -> torch.Tensor:
     try:
-        tensor = torch.as_tensor(values if isinstance(values, torch.Tensor) else np.asarray(values, dtype=np.float32))
+        tensor = torch.as_tensor(values if isinstance(values, torch.Tensor) else np.array(values, dtype=np.float32))
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be an array of numbers: {error}") from None
     return tensor.detach().to(device="cpu", dtype=torch.float32, copy=True)

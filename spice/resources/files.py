@@ -1,6 +1,7 @@
 """Files that hold tensors and plain data only: atomic to write, safe to read."""
 
 import hashlib
+import io
 import os
 import pickle
 import tempfile
@@ -15,6 +16,7 @@ from spice.errors import FileError
 
 FORMAT = "spice"
 FORMAT_VERSION = 1
+FOOTER_LENGTH = 64
 
 
 def write_file(path: str | os.PathLike, kind: str, header: dict[str, Any], payload: dict[str, Any]) -> None:
@@ -41,10 +43,14 @@ def write_file(path: str | os.PathLike, kind: str, header: dict[str, Any], paylo
     }
     content["checksum"] = _checksum(content)
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {target}: there is no folder {target.parent}; make it first.")
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
+            data = io.BytesIO()
+            torch.save(content, data)
+            file.write(data.getvalue() + _footer(data.getvalue()))
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -72,12 +78,11 @@ def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[
         If it is damaged, holds anything but tensors and plain data, or is of another kind.
     """
     name = os.fspath(path)
+    data = Path(path).read_bytes()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of foreign pickles that are refused right after
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise FileError(
             f"{name} was refused: it is no SPICE file, or it holds code. Only tensors and plain data are read; "
@@ -93,13 +98,18 @@ def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[
             f"it was written by version {content.get('package_version')} of the package."
         )
     checksum = content.pop("checksum", None)
-    if checksum != _checksum(content):
+    if checksum != _checksum(content) or not data.endswith(_footer(data[:-FOOTER_LENGTH])):
         raise FileError(f"{name} is damaged: its checksum does not fit its contents; save it again.")
     if content["kind"] != kind:
         raise FileError(
             f"{name} holds a {content['kind']!r} file, not a {kind!r} file; were path_rnn and path_spice swapped?"
         )
     return content["header"], content["payload"]
+
+
+def _footer(data: bytes) -> bytes:
+    """What a file ends with: the SHA-256 of all that comes before."""
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _checksum(content: Any) -> str:

@@ -32,9 +32,12 @@ class ModelAgent(Agent):
 
     def _start(self, participants: np.ndarray) -> None:
         limit = self.model.n_participants
+        if limit == 1:  # a model of one participant plays for anybody
+            participants = np.zeros_like(participants)
         if limit and participants.max(initial=0) >= limit:
             raise ConfigError(
-                f"participant {participants.max()} is unknown: the model has participants 0 to {limit - 1}."
+                f"participant {participants.max()} is unknown: the model has participants 0 to {limit - 1}; "
+                "choose one of them (in create_dataset: n_participants)."
             )
         self._participants = torch.as_tensor(np.array(participants), dtype=torch.long)
         n_sessions = len(participants)

@@ -92,6 +92,16 @@ class UpdateModule(nn.Module):
             hidden = self.dropout(hidden)
         return memory + self.output(hidden).squeeze(-1)
 
+    def priors(self) -> dict[str, list[torch.Tensor]]:
+        """Parameters by kind of prior: rates, nonlinearity, people (what reads the embedding), other weights."""
+        people = [module.weight for module in (self.embedding, self.rates_embedding) if module is not None]
+        return {
+            "rates": [self.rates],
+            "nonlinearity": [self.output.weight],
+            "people": people,
+            "weights": [self.hidden.weight, self.hidden.bias, self.output.bias],
+        }
+
     def _affine(self, weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Return a constant plus weighted inputs."""
         constant = weights[..., 0]
@@ -111,6 +121,10 @@ class ScalingParameter(nn.Module):
         super().__init__()
         self.parameter = nn.Parameter(torch.ones(1))
         self.embedding = nn.Linear(embedding_size, 1, bias=False) if embedding_size else None
+
+    def priors(self) -> dict[str, list[torch.Tensor]]:
+        """Parameters by kind of prior."""
+        return {"people": [] if self.embedding is None else [self.embedding.weight]}
 
     def forward(self, embedding: torch.Tensor | None = None) -> torch.Tensor:
         """The parameter, shape (n_batch, 1), or (1,) without an embedding."""
@@ -133,6 +147,10 @@ class ParticipantEmbedding(nn.Embedding):
     def __init__(self, n_participants: int, embedding_size: int, dropout: float = 0.0):
         super().__init__(n_participants, embedding_size)
         self.dropout = nn.Dropout(dropout) if dropout else None
+
+    def priors(self) -> dict[str, list[torch.Tensor]]:
+        """Parameters by kind of prior."""
+        return {"people": [self.weight]}
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Vectors of the participants with these numbers, shape (..., embedding_size)."""

@@ -65,6 +65,7 @@ class BaseRNN(ModuleCaller):
         given = {"n_actions": n_actions, "n_participants": n_participants} | kwargs
         given |= {"hidden_size": hidden_size, "dropout": dropout}
         model.__init__(**{name: value for name, value in given.items() if takes_all or name in known})  # type: ignore[misc]
+        model.n_participants = model.n_participants or n_participants
         return model
 
     # ------------------------------------------------------------------ building blocks
@@ -204,7 +205,12 @@ class BaseRNN(ModuleCaller):
             self.set_initial_state(n_batch)
         else:
             self.set_state(prev_state)
-        return (actions, rewards, blocks, further), ids, Logits(n_trials), Clock(n_trials, self._begin_trial)
+        return (
+            (actions, rewards, blocks, further),
+            ids,
+            Logits(n_trials, n_batch, self.n_actions),
+            Clock(n_trials, self._begin_trial),
+        )
 
     def post_forward_pass(self, logits: Logits | torch.Tensor, batch_first: bool = False) -> torch.Tensor:
         """Finish a pass: the logits as one tensor, in the order that was asked for."""

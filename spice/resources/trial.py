@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from spice.errors import ConfigError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -61,16 +63,26 @@ class States(dict[str, torch.Tensor]):
     def set_all(self, values: Mapping[str, torch.Tensor]) -> None:
         """Set several states at once."""
         for name, value in values.items():
+            if name not in self:
+                raise ConfigError(
+                    f"there is no state {name!r}{did_you_mean(name, list(self))}; init_values names {', '.join(self)}."
+                )
             self[name] = value
 
 
 class Logits:
     """Collects the logits of each trial: writing into one tensor would make the backward pass quadratic."""
 
-    def __init__(self, n_trials: int):
+    def __init__(self, n_trials: int, n_batch: int, n_actions: int):
+        self._shape = (n_batch, n_actions)
         self._trials: list[torch.Tensor | None] = [None] * n_trials
 
     def __setitem__(self, trial: int, value: torch.Tensor) -> None:
+        if tuple(value.shape) != self._shape:
+            raise ConfigError(
+                f"the logits of a trial have shape {tuple(value.shape)}, but must have (n_batch, n_actions) = "
+                f"{self._shape}."
+            )
         self._trials[trial] = value
 
     def __getitem__(self, trial: int) -> torch.Tensor | None:

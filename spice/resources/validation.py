@@ -147,7 +147,7 @@ def _warn_if_shifted(dataset: DatasetRNN) -> None:
             "ys[:, t] must "
             "be the choice of trial t + 1. If rows were left out, put missing trials (NaN) in their place.",
             SpiceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

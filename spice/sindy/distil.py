@@ -1,7 +1,7 @@
 """Distil a network's modules into sparse equations, one set per participant."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from spice.sindy.regression import independent_columns, sparse_regression
 from spice.sindy.samples import ModuleSamples, collect_samples
 from spice.sindy.stability import hold_stable, multiplier_rows, warn_if_unstable
 
+LONGEST_MEMORY = 0.1  # share of a value lost per trial below which memory no longer lowers the threshold
+
 
 def distil(
     model: BaseRNN,
@@ -26,6 +28,7 @@ def distil(
     degree: int = 1,
     optimizer: str | BaseOptimizer = "STLSQ",
     threshold: float = 0.05,
+    session_lengths: Mapping[int, int] | None = None,
 ) -> dict[int, dict[str, Equation]]:
     """Sparse equations of every module for every participant.
 
@@ -44,7 +47,10 @@ def distil(
     optimizer : str or pysindy optimizer, default "STLSQ"
         How to sparsify.
     threshold : float, default 0.05
-        Terms whose root-mean-square contribution to the logits is smaller are dropped.
+        Terms whose root-mean-square contribution to the logits, added up over a state's memory, is smaller are
+        dropped. Optimizers that are given as objects have thresholds of their own.
+    session_lengths : mapping of int to int, optional
+        Trials of each participant's longest session, over which equations must not grow; default is from the data.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def distil(
         If a participant has no samples for a module.
     """
     samples = collect_samples(model, config, dataset)
-    longest = {p: int(dataset.observed[dataset.participants == p].sum(1).max()) for p in participants}
+    session_lengths = longest_sessions(dataset) if session_lengths is None else session_lengths
     multipliers: list[tuple[object, str, float, int]] = []
     with torch.no_grad():
         scaling = model.scaling_values(torch.as_tensor(list(participants)))
@@ -67,7 +73,7 @@ def distil(
         exponents = polynomial_exponents(
             1 + len(config.library(module)), config.degree(module, degree), config.has_constant(module)
         )
-        merged: dict[str, list[str]] = {}
+        merged: dict[str, list] = {}
         for row, participant in enumerate(participants):
             own = samples[module].of(participant)
             if not len(own.next_value):
@@ -78,12 +84,21 @@ def distil(
                 )
             beta = 1.0 if betas is None else betas[row].item()
             features = (module, *config.library(module))
-            coefficients, multiplier = _fit_module(own, features, exponents, beta, optimizer, threshold, merged)
+            coefficients, multiplier, dependent = _fit_module(own, features, exponents, beta, optimizer, threshold)
             equations[participant][module] = Equation(module, config.inputs(module), coefficients)
-            multipliers.append((dataset.label("participant", participant), module, multiplier, longest[participant]))
-        _notify(module, merged)
+            label = dataset.label("participant", participant)
+            multipliers.append((label, module, multiplier, session_lengths[participant]))
+            for sentence in dependent:
+                merged.setdefault(sentence, []).append(label)
+        _notify(module, merged, len(participants))
     warn_if_unstable(multipliers)
     return equations
+
+
+def longest_sessions(dataset: DatasetRNN) -> dict[int, int]:
+    """Trials of each participant's longest session."""
+    trials = dataset.observed.sum(1)
+    return {p: int(trials[dataset.participants == p].max()) for p in dataset.participants.unique().tolist()}
 
 
 def _fit_module(
@@ -93,38 +108,46 @@ def _fit_module(
     beta: float,
     optimizer: str | BaseOptimizer,
     threshold: float,
-    merged: dict[str, list[str]],
-) -> tuple[dict[str, float], float]:
-    """Coefficients of one module and participant, and the multiplier it would have had without limits.
+) -> tuple[dict[str, float], float, list[str]]:
+    """Coefficients of one module and participant, the multiplier without limits, and the terms that were left out.
 
-    Thresholds act in the logits' units (state times beta).
+    Thresholds act in the logits' units (state times beta), on what a term adds up to: a state that carries the share a
+    of its value lets a contribution grow to 1 / (1 - |a|) times its size, so slow learning is not taken for none.
     """
     library = evaluate_terms(samples.features, exponents)
     names = [term_name(features, row) for row in exponents]
     # a state that never moves equals the constant: the state is kept, "unchanged" being no discovery
     order = np.array(sorted(range(len(names)), key=lambda column: names[column] != features[0]))
     kept, dependent = independent_columns(library, order)
-    for column, others in dependent.items():
-        merged.setdefault(names[column], [names[other] for other in others])
-    least_effect = threshold / max(abs(beta), np.finfo(float).tiny)
-    values = sparse_regression(library[:, kept], samples.next_value, optimizer, least_effect)
+    left_out = [
+        f"{names[column]} (= {' and '.join(names[other] for other in others)})"
+        if others
+        else f"{names[column]} (always 0)"
+        for column, others in dependent.items()
+    ]
     rows = multiplier_rows(samples.features, exponents[kept])
+    carried = np.abs(rows @ np.linalg.lstsq(library[:, kept], samples.next_value, rcond=None)[0]).max(initial=0.0)
+    least_effect = threshold * max(1 - carried, LONGEST_MEMORY) / max(abs(beta), np.finfo(float).tiny)
+    values = sparse_regression(library[:, kept], samples.next_value, optimizer, least_effect)
     multipliers = rows @ values
     held = hold_stable(library[:, kept], samples.next_value, values, rows)
     coefficients = {names[column]: float(value) for column, value in zip(kept, held, strict=True) if value != 0}
-    return coefficients, float(multipliers[np.abs(multipliers).argmax()])
+    return coefficients, float(multipliers[np.abs(multipliers).argmax()]), left_out
 
 
-def _notify(module: str, merged: dict[str, list[str]]) -> None:
-    """Say which candidate terms the data cannot tell apart."""
+def _notify(module: str, merged: dict[str, list], n_participants: int) -> None:
+    """Say which candidate terms the data cannot tell apart, and for whom."""
     if not merged:
         return
     texts = [
-        f"{term} (= {' and '.join(others)})" if others else f"{term} (always 0)" for term, others in merged.items()
+        sentence
+        if len(labels) == n_participants
+        else f"{sentence} for participant(s) {', '.join(map(repr, labels[:5]))}{' ...' if len(labels) > 5 else ''}"
+        for sentence, labels in merged.items()
     ]
     warnings.warn(
         f"the library of {module!r} holds terms that the data cannot tell from others; they were left out: "
         f"{', '.join(texts)}.",
         LibraryWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

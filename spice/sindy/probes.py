@@ -35,10 +35,12 @@ def probe_sessions(dataset: DatasetRNN, n_trials: int = 200, seed: int = 0) -> D
     n_sessions = len(participants)
     observed = dataset.xs[dataset.observed]
     xs = observed[torch.as_tensor(generator.integers(len(observed), size=(n_sessions, n_trials)))]
-    # choices in runs: where a run ends a new option is drawn
-    ends = generator.random((n_sessions, n_trials)) < 2 / (1 + LONGEST_RUN)
+    # choices in runs: where one begins a new option is drawn
+    begins = np.zeros((n_sessions, n_trials + n_trials * LONGEST_RUN), dtype=bool)
+    lengths = generator.integers(1, LONGEST_RUN + 1, size=(n_sessions, n_trials))
+    np.put_along_axis(begins, lengths.cumsum(axis=1), True, axis=1)
     drawn = generator.integers(n_actions, size=(n_sessions, n_trials))
-    start = np.maximum.accumulate(np.where(ends, np.arange(n_trials), 0), axis=1)
+    start = np.maximum.accumulate(np.where(begins[:, :n_trials], np.arange(n_trials), 0), axis=1)
     choice = torch.as_tensor(np.take_along_axis(drawn, start, axis=1))
     # roll the options of each row, so that its chosen outcome belongs to the new choice
     shift = choice - xs[..., columns.choice].argmax(-1)

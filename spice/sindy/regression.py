@@ -8,8 +8,7 @@ import pysindy
 from pysindy.optimizers import BaseOptimizer
 from sklearn.base import clone
 
-from spice.errors import ConfigError
-from spice.resources.config import did_you_mean
+from spice.errors import ConfigError, did_you_mean
 
 RIDGE = 1e-10  # only against numerical singularity: dependent columns are dropped before
 DEPENDENT = 1e-3  # a column whose part outside the span of the others is below this share of it
@@ -95,15 +94,17 @@ def sparse_regression(
     target : np.ndarray, shape (n_samples,)
         Next values.
     optimizer : str or pysindy optimizer
-        How to sparsify.
+        How to sparsify; an optimizer object is used as it is, on all samples and unscaled terms.
     threshold : float
-        Terms with a smaller root-mean-square contribution are dropped.
+        Terms with a smaller root-mean-square contribution are dropped (by named optimizers).
 
     Returns
     -------
     np.ndarray, shape (n_terms,)
         Coefficients, 0 for dropped terms.
     """
+    if not isinstance(optimizer, str):  # the user's own: its thresholds and constraints speak of the terms as they are
+        return make_optimizer(optimizer, threshold).fit(library, target[:, None]).coef_[0]
     scale = np.sqrt(np.mean(library**2, axis=0))
     compressed = np.linalg.qr(np.column_stack([library / scale, target]), mode="r") / np.sqrt(len(target))
     matrix, vector = compressed[:, :-1], compressed[:, -1]

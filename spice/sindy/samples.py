@@ -72,19 +72,21 @@ def collect_samples(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN) ->
         model(dataset.xs, batch_first=True)
     observed = dataset.observed.T.unsqueeze(-1).expand(-1, -1, model.n_actions)
     participant = dataset.participants.expand(dataset.shape[1], -1).unsqueeze(-1).expand(-1, -1, model.n_actions)
+    for name in config.control_parameters:
+        record.signal(name)  # raises where there is none of that name
     samples = {}
     for module in config.rnn_modules:
         call = record.call(module)
-        _check_inputs(module, call, config, record)
         keep = observed.to(call.value.device) & ~call.inputs.isnan().any(-1)
         for entry in config.filters(module):
-            keep = keep & (record.signal(entry.signal) == entry.value)
+            keep = keep & torch.isclose(record.signal(entry.signal), call.value.new_tensor(float(entry.value)))
         if not keep.any():
             rules = ", ".join(f"{entry.signal} == {entry.value}" for entry in config.filters(module)) or "none"
             raise DataError(
                 f"the filter of the module {module!r} ({rules}) leaves no samples: no trial in the data fulfils it. "
                 "Correct filter_setup, or leave the module out."
             )
+        _check_inputs(module, call, keep, config, record)
         inputs = config.inputs(module)
         used = [inputs.index(name) for name in config.library(module)]
         features = torch.cat([call.value.unsqueeze(-1), call.inputs[..., used]], dim=-1)
@@ -98,7 +100,7 @@ def collect_samples(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN) ->
     return samples
 
 
-def _check_inputs(module: str, call: ModuleCall, config: SpiceConfig, record: Recorder) -> None:
+def _check_inputs(module: str, call: ModuleCall, keep: torch.Tensor, config: SpiceConfig, record: Recorder) -> None:
     """Names and inputs must agree: an equation with swapped names would be wrong silently."""
     names = config.inputs(module)
     if call.inputs.shape[-1] != len(names):
@@ -107,14 +109,14 @@ def _check_inputs(module: str, call: ModuleCall, config: SpiceConfig, record: Re
             f"{len(names)} "
             f"({', '.join(names) or 'none'}); name every input, in the order of call_module(..., inputs=...)."
         )
-    signals = {name: record.signal(name) for name in config.control_parameters if name in record.signal_names}
+    signals = {name: record.signal(name)[keep] for name in config.control_parameters}
     for position, name in enumerate(names):
-        record.signal(name)
-        given = call.inputs[..., position]
-        alike = [other for other, signal in signals.items() if torch.equal(given.nan_to_num(0), signal.nan_to_num(0))]
-        if alike and name not in alike:
+        given = call.inputs[..., position][keep]
+        alike = [other for other, signal in signals.items() if torch.allclose(given, signal)]
+        if name not in alike:
+            found = f"{alike[0]!r}" if alike else "something else (a transformed or later value)"
             raise ConfigError(
-                f"library_setup names input {position} of the module {module!r} {name!r}, but the module is "
-                "called with "
-                f"{alike[0]!r} there; list the names in the order of call_module(..., inputs=...)."
+                f"library_setup names input {position} of the module {module!r} {name!r}, but the module is called "
+                f"with {found} there; list the names in the order of call_module(..., inputs=...), and record what "
+                "is passed."
             )

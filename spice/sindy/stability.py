@@ -9,6 +9,7 @@ from spice.errors import StabilityWarning
 
 GROWTH = 10.0  # a state that would grow by more than this factor over a session is reported
 TOLERANCE = 1e-9
+RIDGE = 1e-8
 MOST_INPUTS = 200  # inputs at which the multiplier is held; more are thinned out
 
 
@@ -28,9 +29,11 @@ def multiplier_rows(features: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         ``rows @ coefficients`` is the multiplier at each different input: the sum of the terms linear in the state.
     """
     met = np.unique(features[:, 1:], axis=0)
-    met = met[np.unique(np.linspace(0, len(met) - 1, MOST_INPUTS).astype(int))]
     products = np.prod(met[:, None, :] ** exponents[None, :, 1:], axis=-1)
-    return np.where(exponents[:, 0] == 1, products, 0.0)
+    # thinned out, but never without the extremes of a term, where a multiplier is largest
+    some = np.linspace(0, len(met) - 1, MOST_INPUTS).astype(int)
+    kept = np.unique(np.concatenate([some, products.argmin(0), products.argmax(0)]))
+    return np.where(exponents[:, 0] == 1, products[kept], 0.0)
 
 
 def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -56,8 +59,12 @@ def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarra
         return coefficients
     present = coefficients != 0
     scale = np.sqrt(np.mean(library[:, present] ** 2, axis=0))
-    triangle = np.linalg.qr(np.column_stack([library[:, present] / scale, target]), mode="r") / np.sqrt(len(target))
-    matrix, vector = triangle[:-1, :-1], triangle[:-1, -1]
+    n_terms = int(present.sum())
+    samples = np.column_stack([library[:, present] / scale, target])
+    # a faint ridge keeps the triangle square and regular with fewer samples than terms
+    samples = np.vstack([samples, RIDGE * np.eye(n_terms, n_terms + 1)])
+    triangle = np.linalg.qr(samples, mode="r") / np.sqrt(len(target))
+    matrix, vector = triangle[:n_terms, :n_terms], triangle[:n_terms, -1]
     # in the coordinates matrix @ w the fit is a distance, so collinear terms do no harm
     limits = np.linalg.solve(matrix.T, (rows[:, present] / scale).T).T
     start = np.zeros(len(vector))  # all coefficients 0: a multiplier of 0 is allowed
@@ -99,5 +106,5 @@ def warn_if_unstable(found: list[tuple[object, str, float, int]]) -> None:
             "[-1, 1]; compare their predictions with the network's, and fit more data or a smaller hidden_size "
             "if they differ.",
             StabilityWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

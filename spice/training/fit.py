@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning
-from spice.resources.config import did_you_mean
+from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning, did_you_mean
 from spice.resources.dataset import DatasetRNN
-from spice.resources.modules import ParticipantEmbedding, UpdateModule
+from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.rnn import BaseRNN
 from spice.training.loss import negative_log_likelihood
 from spice.training.progress import Progress
@@ -20,6 +19,7 @@ OPTIMIZERS = ("auto", "lbfgs", "adam")
 CHUNK = 20  # L-BFGS iterations between two looks at the budget
 RESTARTS = 3  # of L-BFGS after an overshoot
 PARALLEL_VALUES = 200_000  # values per operation (sessions x actions x hidden units) from which several threads pay
+RATE_SD = 5.0  # prior standard deviation of constants and gains (inverse temperature times learning rate)
 TOLERANCE = 1e-3  # change of the total loss (nats) below which L-BFGS has converged
 
 
@@ -102,7 +102,7 @@ def fit_network(
     nonlinearity_decay : float
         Precision of a Gaussian prior on the output weights of the modules' tanh networks.
     embedding_decay : float
-        Precision of a Gaussian prior on the participant embeddings.
+        Precision of a Gaussian prior on the participant embeddings and on all weights that read them.
     verbose : bool
         Whether to show a progress bar.
     generator : torch.Generator, optional
@@ -153,6 +153,8 @@ def fit_network(
         result.reason = f"all {epochs} epochs used"
         result.converged = optimizer == "adam" and _is_flat(result.loss)
     except KeyboardInterrupt:
+        if not result.loss:  # nothing is fitted: an estimator of random weights would be no use
+            raise
         result.reason = "interrupted"
     finally:
         progress.close()
@@ -258,25 +260,23 @@ def _penalty(
     model: BaseRNN, weight_decay: float, nonlinearity_decay: float, embedding_decay: float
 ) -> Callable[[], torch.Tensor | float]:
     """Negative log density of the Gaussian priors, up to a constant."""
-    embeddings = [module.weight for module in model.modules() if isinstance(module, ParticipantEmbedding)]
-    outputs = [module.output.weight for module in model.modules() if isinstance(module, UpdateModule)]
-    weights = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if name.startswith("submodules_rnn.") and not any(parameter is output for output in outputs)
-    ]
-    groups: list[tuple[float, list]] = [
-        (weight_decay, weights),
-        (nonlinearity_decay, outputs),
-        (embedding_decay, embeddings),
+    decays = {
+        "weights": weight_decay,
+        "rates": weight_decay / RATE_SD**2,
+        "nonlinearity": nonlinearity_decay,
+        "people": embedding_decay,
+    }
+    groups = [
+        (decays[kind], parameter)
+        for module in model.modules()
+        if isinstance(module, (UpdateModule, ScalingParameter, ParticipantEmbedding))
+        for kind, parameters in module.priors().items()
+        for parameter in parameters
+        if decays[kind]
     ]
 
     def penalty() -> torch.Tensor | float:
-        total: torch.Tensor | float = 0.0
-        for decay, group in groups:
-            if decay:
-                total = total + 0.5 * decay * sum(parameter.square().sum() for parameter in group)
-        return total
+        return sum((0.5 * decay * parameter.square().sum() for decay, parameter in groups), 0.0)
 
     return penalty
 
@@ -306,11 +306,11 @@ def _report(result: TrainingResult, epochs: int) -> None:
         warnings.warn(
             f"the fit was interrupted after {len(result.loss)} epochs; the best parameters so far are kept.",
             SpiceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     elif not result.converged:
         warnings.warn(
             f"the network did not converge within {epochs} epochs; raise epochs (the best parameters so far are kept).",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -18,7 +18,7 @@ from spice.utils.to_table import to_table
 
 __all__ = ["convert_dataset", "to_table"]
 
-MISSING_TEXT = ("", "NA", "NaN", "nan")
+MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
 MAX_STRETCH = 10  # gaps may make a session this many times as long
 MAX_EXACT = 2**24  # float32, in which xs is stored, holds whole numbers exactly up to here

@@ -81,11 +81,12 @@ def test_lines():
         == "(x_value_reward_chosen)[k+1] = -0.30 1 + 0.70 x_value_reward_chosen[k] + 0.90 c_reward[k]"
     )
     assert CUBIC.to_string(1) == (
-        "(x_value)[k+1] = -0.3 1 + 0.7 x_value[k] + 1.5 c_reward_2[k] - 0.2 x_value[k] c_reward[k] + 0.1 x_value[k]^2"
+        "(x_value)[k+1] = -0.3 1 + 0.7 x_value[k] + 1.5 c_reward_2[k] - 0.25 x_value[k] c_reward[k] + 0.1 x_value[k]^2"
         " + 2.0 c_reward[k]^2 c_reward_2[k]"
     )
     assert str(Equation("x", (), {"x": 1.0})) == "(x)[k+1] = 1.00 x[k]"
     assert str(Equation("x", (), {})) == "(x)[k+1] = 0.00"
+    assert str(Equation("x", (), {"1": 0.05, "x": -0.0088})) == "(x)[k+1] = 0.05 1 - 0.0088 x[k]"
     assert Equation("x", (), {"x": -12.3456}).to_string(3) == "(x)[k+1] = -12.346 x[k]"
 
 

@@ -105,7 +105,9 @@ def test_simulated_data_recover_the_values():
 
 def test_unknown_participants():
     agent = ModelAgent(ChoiceRNN(2, 3, hidden_size=3).eval())
-    with pytest.raises(ConfigError, match="^participant 3 is unknown: the model has participants 0 to 2.$"):
+    with pytest.raises(
+        ConfigError, match="^participant 3 is unknown: the model has participants 0 to 2; choose one of them"
+    ):
         agent.new_sess(participants=3)
 
 

@@ -215,7 +215,7 @@ def test_swapped_names_are_refused(random_data):
         distil(model, swapped, random_data(), [0])
     assert str(caught.value) == (
         "library_setup names input 0 of the module 'x_learning_rate_reward' 'c_value_reward', but the module is called "
-        "with 'c_reward' there; list the names in the order of call_module(..., inputs=...)."
+        "with 'c_reward' there; list the names in the order of call_module(..., inputs=...), and record what is passed."
     )
 
 

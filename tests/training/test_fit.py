@@ -10,7 +10,6 @@ import torch
 from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning
 from spice.precoded import ChoiceRNN, ParticipantEmbeddingRNN, RescorlaWagnerRNN
 from spice.resources.dataset import DatasetRNN
-from spice.resources.modules import ParticipantEmbedding
 from spice.training import fit_network, negative_log_likelihood
 from spice.training.scales import set_input_scales
 
@@ -69,19 +68,38 @@ def test_certain_choices_have_finite_gradients():
     assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros(1, 2, 2))
 
 
-def squares(model):
-    """Summed squares of the modules' weights, of what their tanh networks add, and of the embeddings."""
-    outputs = [module.output.weight for module in model.submodules_rnn.values()]
-    others = [p for p in model.submodules_rnn.parameters() if all(p is not output for output in outputs)]
-    vectors = [module.weight for module in model.modules() if isinstance(module, ParticipantEmbedding)]
-    return [sum(float(p.detach().square().sum()) for p in group) for group in (others, outputs, vectors)]
+def squares(model, *kinds):
+    """Summed squares of the parameters with these kinds of prior."""
+    modules = [module for module in model.modules() if hasattr(module, "priors")]
+    return sum(
+        float(p.detach().square().sum()) for module in modules for kind in kinds for p in module.priors().get(kind, [])
+    )
+
+
+def test_every_parameter_has_one_prior_at_most():
+    model = make(ChoiceRNN)
+    given = [
+        p
+        for module in model.modules()
+        if hasattr(module, "priors")
+        for group in module.priors().values()
+        for p in group
+    ]
+    assert len(given) == len({id(p) for p in given})
+    free = [name for name, p in model.named_parameters() if all(p is not other for other in given)]
+    assert free == ["betas.x_value_reward.parameter", "betas.x_value_choice.parameter"]
 
 
 @pytest.mark.parametrize("decays", [(0, 0, 0), (2.0, 0, 0), (0, 5.0, 0), (0, 0, 3.0), (2.0, 5.0, 3.0)])
 def test_the_loss_is_a_posterior_per_scored_choice(random_data, decays):
     data = random_data(n_participants=3, missing=0.1)
     model = make(ChoiceRNN)
-    penalty = 0.5 * sum(decay * square for decay, square in zip(decays, squares(model), strict=True))
+    weight, nonlinearity, people = decays
+    penalty = 0.5 * (
+        weight * (squares(model, "weights") + squares(model, "rates") / 25)  # a standard deviation of 5
+        + nonlinearity * squares(model, "nonlinearity")
+        + people * squares(model, "people")
+    )
     expected = loss_of(model, data) + penalty / data.n_scored
     named = dict(zip(("weight_decay", "nonlinearity_decay", "embedding_decay"), decays, strict=True))
     for settings in ({"optimizer": "lbfgs"}, {"optimizer": "adam"}, {"batch_size": 3, "learning_rate": 0.0}):
@@ -90,12 +108,12 @@ def test_the_loss_is_a_posterior_per_scored_choice(random_data, decays):
 
 
 def test_priors_keep_weights_small(agent_data):
-    for group, name in enumerate(("weight_decay", "nonlinearity_decay")):
+    for kind, name in (("weights", "weight_decay"), ("nonlinearity", "nonlinearity_decay")):
         norms = []
-        for decay in (0.1, 1.0, 100.0):
+        for decay in (0.1, 10.0, 1000.0):
             model = make()
             quietly(model, agent_data, epochs=80, **{"weight_decay": 0.1, "nonlinearity_decay": 0.1, name: decay})
-            norms.append(squares(model)[group])
+            norms.append(squares(model, kind))
         assert norms[0] > norms[1] > norms[2]
 
 
@@ -233,12 +251,8 @@ def test_an_interrupted_fit_keeps_the_best_parameters(agent_data, optimizer, at)
 def test_an_interruption_before_the_first_epoch(agent_data):
     model = make(Counting)
     model.interrupted_at = 1
-    start = copy.deepcopy(model.state_dict())
-    with pytest.warns(
-        SpiceWarning, match="^the fit was interrupted after 0 epochs; the best parameters so far are kept.$"
-    ):
+    with pytest.raises(KeyboardInterrupt):  # nothing is fitted
         fit_network(model, agent_data)
-    assert all(torch.equal(start[name], value) for name, value in model.state_dict().items())
 
 
 class Faulty(torch.nn.Module):
