@@ -25,7 +25,7 @@ from spice.resources.validation import check_dataset
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
 from spice.sindy import distil
 from spice.sindy.distil import longest_sessions
-from spice.sindy.fidelity import warn_if_unfaithful
+from spice.sindy.fidelity import find_diverging, warn_if_unfaithful, warn_of_diverging
 from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network, negative_log_likelihood
@@ -238,18 +238,22 @@ class SpiceEstimator(BaseEstimator):
 
     def _distil(self, dataset: DatasetRNN, visited: DatasetRNN, participants: list[int]) -> None:
         """Stage 2."""
-        equations = distil(
-            self.rnn_model_,
-            self.spice_config,
-            visited,
-            participants,
-            self.sindy_degree,
-            self.sindy_optimizer,
-            self.sindy_threshold,
-            longest_sessions(dataset),
-        )
-        self._set_equations(equations, self._with_equations(self.rnn_model_, equations))
-        warn_if_unfaithful(self.rnn_model_, self.spice_model_, dataset, participants)
+        network = self.rnn_model_
+        own = dataset[torch.isin(dataset.participants, torch.tensor(participants))]
+        settings = (self.sindy_degree, self.sindy_optimizer, self.sindy_threshold, longest_sessions(dataset))
+        equations = distil(network, self.spice_config, visited, participants, *settings)
+        model = self._with_equations(network, equations)
+        diverging = find_diverging(network, model, own)
+        if diverging:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SpiceWarning)  # said already, and in the sentence below
+                again = sorted({participant for participant, _ in diverging})
+                equations |= distil(network, self.spice_config, visited, again, *settings, linear=diverging)
+            model = self._with_equations(network, equations)
+            still = find_diverging(network, model, own)
+            warn_of_diverging(still or diverging, own, mended=not still)
+        warn_if_unfaithful(network, model, own)
+        self._set_equations(equations, model)
 
     def _participants_to_distil(self, dataset: DatasetRNN) -> list[int]:
         present = dataset.participants.unique().tolist()

@@ -1,7 +1,7 @@
 """Distil a network's modules into sparse equations, one set per participant."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ def distil(
     optimizer: str | BaseOptimizer = "STLSQ",
     threshold: float = 0.05,
     session_lengths: Mapping[int, int] | None = None,
+    linear: Collection[tuple[int, str]] = (),
 ) -> dict[int, dict[str, Equation]]:
     """Sparse equations of every module for every participant.
 
@@ -51,6 +52,8 @@ def distil(
         dropped. Optimizers that are given as objects have thresholds of their own.
     session_lengths : mapping of int to int, optional
         Trials of each participant's longest session, over which equations must not grow; default is from the data.
+    linear : collection of (int, str)
+        Participants and modules whose libraries hold no higher powers of the state.
 
     Returns
     -------
@@ -84,7 +87,8 @@ def distil(
                 )
             beta = 1.0 if betas is None else betas[row].item()
             features = (module, *config.library(module))
-            coefficients, multiplier, dependent = _fit_module(own, features, exponents, beta, optimizer, threshold)
+            powers = exponents[exponents[:, 0] <= 1] if (participant, module) in linear else exponents
+            coefficients, multiplier, dependent = _fit_module(own, features, powers, beta, optimizer, threshold)
             equations[participant][module] = Equation(module, config.inputs(module), coefficients)
             label = dataset.label("participant", participant)
             multipliers.append((label, module, multiplier, session_lengths[participant]))
