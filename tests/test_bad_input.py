@@ -76,7 +76,10 @@ def test_a_wrong_number_of_columns():
 
 def test_a_wrong_number_of_actions():
     xs, ys = arrays(n_actions=3)
-    assert refusal(xs, ys[..., :2], kind=ConfigError).startswith("xs has 7 columns, but 2 actions need 2 * 2 + 1 = 5 ")
+    assert refusal(xs, ys[..., :2], kind=ConfigError) == (
+        "xs has 7 columns, but 2 actions need 2 * 2 + 1 = 5 (one-hot choice, reward per action, participant). If there "
+        "are further columns, name them: DatasetRNN(xs, ys, columns=[..., 'block', 'experiment', 'participant'])."
+    )
     assert refusal(xs, ys, n_actions=2) == "the data have 3 actions, but n_actions=2."
     assert refusal(xs, ys[..., :1]) == "ys has 1 action column(s); a choice needs at least two (one-hot)."
     two = arrays()

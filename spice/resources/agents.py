@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, DataError
-from spice.resources.columns import Columns
+from spice.resources.columns import NEXT, Columns
 from spice.resources.sessions import read_session
 
 Seed = int | np.random.Generator | np.random.SeedSequence | None
@@ -280,6 +280,9 @@ def replay(
     probs, logits = np.empty(shape), np.empty(shape)
     values = {name: np.empty(shape) for name in signals}
     agent.new_sess(participants=trials.participant)
+    shown = {NEXT + name: column[0] for name, column in trials.inputs.items() if NEXT + name in trials.inputs}
+    if shown:  # what was seen before the first choice: a trial without a choice changes nothing else
+        agent.update(np.nan, np.full(agent.n_actions, np.nan), **shown)
     for t in range(shape[0]):
         probs[t], logits[t] = agent.get_choice_probs(), agent.get_logits()
         for name in signals:

@@ -128,3 +128,22 @@ def test_inputs_reach_the_model_by_name():
     np.testing.assert_allclose(agent.get_logits(), [5.0, 7.0])
     with pytest.raises(ConfigError, match="^the model has no input 'sound'; its inputs are effort, cue, next_cue.$"):
         agent.update(0, np.array([1.0, np.nan]), sound=1.0)
+
+
+class ShownRNN(BaseRNN):
+    """Logits are the stimulus shown before the choice."""
+
+    init_values = {"x_value": 0.0}
+
+    def step(self, state, trial):
+        return {}, trial.next_shown["stimulus"] * torch.tensor([0.0, 1.0])
+
+
+def test_a_replay_knows_what_was_shown_before_the_first_choice():
+    rng = np.random.default_rng(0)
+    stimulus = rng.normal(size=6)
+    xs = np.column_stack([np.eye(2)[[0, 1, 1, 0, 1, 0]], np.zeros((6, 2)), stimulus, [*stimulus[1:], 0], np.zeros(6)])
+    model = ShownRNN(2)
+    model.columns = Columns.make(2, 7, ["stimulus", "next_stimulus", "participant"])
+    seen = replay(ModelAgent(model), xs, columns=["stimulus", "next_stimulus", "participant"])
+    assert np.allclose(seen.logits[:, 1], stimulus, atol=1e-6)
