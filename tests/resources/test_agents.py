@@ -213,11 +213,12 @@ def test_replay_hands_further_inputs_over_by_name():
     agent = Listener()
     replay(agent, xs[0], columns=columns)
     assert agent.heard == (
+        {"next_stimulus": [6]},  # shown before the first choice
         {"load": [5], "stimulus": [6], "next_stimulus": [7]},
         {"load": [8], "stimulus": [7], "next_stimulus": [9]},
     )
     replay(agent, DatasetRNN(xs, np.ones((1, 2, 2)), columns)[0])
-    assert len(agent.heard) == 4
+    assert len(agent.heard) == 6
 
 
 def test_distributions_are_drawn_per_participant_and_kept():
