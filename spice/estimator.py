@@ -243,7 +243,8 @@ class SpiceEstimator(BaseEstimator):
         settings = (self.sindy_degree, self.sindy_optimizer, self.sindy_threshold, longest_sessions(dataset))
         equations = distil(network, self.spice_config, visited, participants, *settings)
         model = self._with_equations(network, equations)
-        diverging = find_diverging(network, model, own)
+        probes = probe_sessions(own)  # what holds on the data may still explode in the next session
+        diverging = sorted({*find_diverging(network, model, own), *find_diverging(network, model, probes)})
         if diverging:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SpiceWarning)  # said already, and in the sentence below

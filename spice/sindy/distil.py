@@ -17,6 +17,7 @@ from spice.sindy.regression import independent_columns, sparse_regression
 from spice.sindy.samples import ModuleSamples, collect_samples
 from spice.sindy.stability import hold_stable, multiplier_rows, warn_if_unstable
 
+TAME = 0.9  # largest multiplier where an equation diverged at 1: constants must not pile up either
 LONGEST_MEMORY = 0.1  # share of a value lost per trial below which memory no longer lowers the threshold
 
 
@@ -53,7 +54,8 @@ def distil(
     session_lengths : mapping of int to int, optional
         Trials of each participant's longest session, over which equations must not grow; default is from the data.
     linear : collection of (int, str)
-        Participants and modules whose libraries hold no higher powers of the state.
+        Participants and modules whose libraries hold no higher powers of the state and whose multipliers are held
+        within [-0.9, 0.9]: those whose equations diverged.
 
     Returns
     -------
@@ -87,8 +89,9 @@ def distil(
                 )
             beta = 1.0 if betas is None else betas[row].item()
             features = (module, *config.library(module))
-            powers = exponents[exponents[:, 0] <= 1] if (participant, module) in linear else exponents
-            coefficients, multiplier, dependent = _fit_module(own, features, powers, beta, optimizer, threshold)
+            tame = (participant, module) in linear
+            powers, limit = (exponents[exponents[:, 0] <= 1], TAME) if tame else (exponents, 1.0)
+            coefficients, multiplier, dependent = _fit_module(own, features, powers, beta, optimizer, threshold, limit)
             equations[participant][module] = Equation(module, config.inputs(module), coefficients)
             label = dataset.label("participant", participant)
             multipliers.append((label, module, multiplier, session_lengths[participant]))
@@ -112,6 +115,7 @@ def _fit_module(
     beta: float,
     optimizer: str | BaseOptimizer,
     threshold: float,
+    limit: float,
 ) -> tuple[dict[str, float], float, list[str]]:
     """Coefficients of one module and participant, the multiplier without limits, and the terms that were left out.
 
@@ -134,7 +138,7 @@ def _fit_module(
     least_effect = threshold * max(1 - carried, LONGEST_MEMORY) / max(abs(beta), np.finfo(float).tiny)
     values = sparse_regression(library[:, kept], samples.next_value, optimizer, least_effect)
     multipliers = rows @ values
-    held = hold_stable(library[:, kept], samples.next_value, values, rows)
+    held = hold_stable(library[:, kept], samples.next_value, values, rows, limit)
     coefficients = {names[column]: float(value) for column, value in zip(kept, held, strict=True) if value != 0}
     return coefficients, float(multipliers[np.abs(multipliers).argmax()]), left_out
 

@@ -54,7 +54,7 @@ def warn_of_diverging(found: Sequence[tuple[int, str]], dataset: DatasetRNN, men
     names = [f"participant {dataset.label('participant', p)!r}, module {module!r}" for p, module in found]
     shown = "; ".join(names[:5]) + (f"; and {len(names) - 5} more" if len(names) > 5 else "")
     fate = (
-        "They were refitted without higher powers of the state."
+        "They were refitted without higher powers of the state, which now carries at most 0.9 of its value."
         if mended
         else "Use a lower sindy_degree or a higher sindy_threshold, and do not trust their predictions."
     )

@@ -36,7 +36,9 @@ def multiplier_rows(features: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     return np.where(exponents[:, 0] == 1, products[kept], 0.0)
 
 
-def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def hold_stable(
+    library: np.ndarray, target: np.ndarray, coefficients: np.ndarray, rows: np.ndarray, limit: float = 1.0
+) -> np.ndarray:
     """Least-squares coefficients of the present terms with every multiplier in [-1, 1].
 
     Parameters
@@ -49,13 +51,15 @@ def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarra
         Coefficients found without the limits; terms with 0 stay out.
     rows : np.ndarray, shape (n_inputs, n_terms)
         From `multiplier_rows`.
+    limit : float, default 1
+        Largest size of a multiplier.
 
     Returns
     -------
     np.ndarray, shape (n_terms,)
         The same coefficients where they keep the limits, else the closest fit that does.
     """
-    if np.abs(rows @ coefficients).max(initial=0.0) <= 1 + TOLERANCE:
+    if np.abs(rows @ coefficients).max(initial=0.0) <= limit + TOLERANCE:
         return coefficients
     present = coefficients != 0
     scale = np.sqrt(np.mean(library[:, present] ** 2, axis=0))
@@ -75,7 +79,7 @@ def hold_stable(library: np.ndarray, target: np.ndarray, coefficients: np.ndarra
         method="SLSQP",
         constraints={
             "type": "ineq",
-            "fun": lambda z: np.concatenate([1 - limits @ z, 1 + limits @ z]),
+            "fun": lambda z: np.concatenate([limit - limits @ z, limit + limits @ z]),
             "jac": lambda z: np.concatenate([-limits, limits]),
         },
         options={"maxiter": 500, "ftol": 1e-12},

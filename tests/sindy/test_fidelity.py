@@ -26,7 +26,7 @@ def test_a_square_that_explodes_is_found(agent_data):
     assert find_diverging(tame, wild, agent_data) == [(0, CHOSEN)]
     message = (
         "equations that grow without bound over a session: participant 0, module 'x_value_reward_chosen'. They were "
-        "refitted without higher powers of the state."
+        "refitted without higher powers of the state, which now carries at most 0.9 of its value."
     )
     with pytest.warns(StabilityWarning) as caught:
         warn_of_diverging([(0, CHOSEN)], agent_data, mended=True)
