@@ -22,6 +22,8 @@ class Pass:
     missing: list[torch.Tensor | None]  # per trial (n_batch, 1), or None where every session has a choice
     unknown_outcomes: bool  # some chosen option has no reward
     trial: int = -1
+    # where each module's update applies, kept between passes over the same trials; None in the loop: it would not pay
+    places: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
 
 
 class ModuleCaller(nn.Module):
@@ -123,7 +125,12 @@ class ModuleCaller(nn.Module):
         unknown = inputs.isnan().any(-1) if self._pass.unknown_outcomes and inputs.shape[-1] else None
         if unknown is not None:
             inputs = inputs.nan_to_num(0.0)
-        next_value = self._update(key_module, value, inputs, participant_embedding, participant, activation_rnn)
+        arguments = (inputs, participant_embedding, participant, activation_rnn)
+        in_part = self._pass.places is not None and self._recorder is None and action is not None
+        if in_part and getattr(self._module(key_module), "elementwise", False):
+            next_value = self._update_where(action, key_module, value, *arguments)
+        else:
+            next_value = self._update(key_module, value, *arguments)
         if self._check_modules:
             self._check_finite(key_module, next_value)
         if self._recorder is not None:
@@ -138,16 +145,42 @@ class ModuleCaller(nn.Module):
             next_value = next_value * self._scale(name, participant_embedding)
         return next_value
 
-    def _update(self, key, value, inputs, embedding, participant, activation):
-        if key in self.submodules_sindy:
-            return self.submodules_sindy[key](value, inputs, embedding, participant)
-        if key in self.submodules_rnn:
-            next_value = self.submodules_rnn[key](value, inputs, embedding, participant)
-            return next_value if activation is None else activation(next_value)
-        if key in self.submodules_eq:
-            return self.submodules_eq[key](value, inputs)
+    def _module(self, key: str) -> Callable[..., torch.Tensor]:
+        """The equation, network or formula of this name."""
+        for modules in (self.submodules_sindy, self.submodules_rnn, self.submodules_eq):
+            if key in modules:
+                return modules[key]
         known = [*self.submodules_rnn, *self.submodules_eq]
         raise ConfigError(f"there is no module {key!r} in {type(self).__name__}; it has {', '.join(known) or 'none'}.")
+
+    def _update(self, key, value, inputs, embedding, participant, activation):
+        module = self._module(key)
+        if not isinstance(module, nn.Module):
+            return module(value, inputs)
+        next_value = module(value, inputs, embedding, participant)
+        equation = key in self.submodules_sindy
+        return next_value if equation or activation is None else activation(next_value)
+
+    def _update_where(self, action, key, value, inputs, embedding, participant, activation):
+        """As `_update`, but only where ``action`` is not 0; elsewhere the result is 0."""
+        places, rows = self._places(key, action)
+        part = self._update(
+            key,
+            value.reshape(-1).index_select(0, places).unsqueeze(1),
+            inputs.flatten(0, 1).index_select(0, places).unsqueeze(1),
+            None if embedding is None else embedding.index_select(0, rows),
+            participant.index_select(0, rows),
+            activation,
+        )
+        return torch.zeros_like(value).flatten().index_copy(0, places, part.squeeze(1)).view_as(value)
+
+    def _places(self, key: str, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Elements at which an action mask is not 0, and their rows."""
+        known = self._pass.places if self._pass.places is not None else {}
+        if key not in known or not torch.equal(known[key][0], action):
+            places = action.reshape(-1).nonzero().squeeze(1)
+            known[key] = (action, places, places.div(action.shape[1], rounding_mode="floor"))
+        return known[key][1:]
 
     def _value_and_name(self, state: str | torch.Tensor) -> tuple[torch.Tensor, str | None]:
         if isinstance(state, str):

@@ -10,7 +10,7 @@ from spice.errors import ConfigError
 from spice.resources.columns import NEXT, Columns
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
-from spice.resources.trial import Clock, Logits, States, Trial
+from spice.resources.trial import Clock, Logits, Sessions, States, Trial, read_sessions
 
 
 class BaseRNN(ModuleCaller):
@@ -140,25 +140,12 @@ class BaseRNN(ModuleCaller):
         state : dict of str to torch.Tensor
             States after the last trial.
         """
-        (actions, rewards, _, further), (participants, _), logits, timesteps = self.init_forward_pass(
-            inputs, prev_state, batch_first
-        )
-        columns = self.columns_of(inputs)
-        embed = getattr(self, "participant_embedding", None)
-        embedding = embed(participants[:, 0]) if embed is not None else None
-        names = columns.all_inputs
-        for timestep, action, reward, row in zip(timesteps, actions, rewards, further, strict=True):
-            values = {
-                name: column.unsqueeze(-1).expand_as(action) for name, column in zip(names, row.unbind(-1), strict=True)
-            }
-            trial = Trial(
-                action=action,
-                reward=reward,
-                inputs={name: values[name] for name in columns.inputs},
-                shown={name: values[name] for name in columns.shown},
-                next_shown={name: values[NEXT + name] for name in columns.shown},
-                embedding=embedding,
-            )
+        sessions = self.read_inputs(inputs, batch_first)
+        logits, timesteps = self._begin_pass(sessions, prev_state)
+        embedding = self.embed(sessions.participants)
+        rows = zip(timesteps, sessions.actions, sessions.rewards, sessions.further, strict=True)
+        for timestep, action, reward, further in rows:
+            trial = self.make_trial(action, reward, further, embedding, sessions.columns)
             self._record_trial(trial)
             next_state, logits[timestep] = self.step(self.state, trial)
             self.state.set_all(next_state)
@@ -181,36 +168,76 @@ class BaseRNN(ModuleCaller):
         timesteps : Clock
             To be iterated together with actions and rewards.
         """
+        sessions = self.read_inputs(inputs, batch_first)
+        logits, timesteps = self._begin_pass(sessions, prev_state)
+        return (
+            (sessions.actions, sessions.rewards, sessions.blocks, sessions.further),
+            (sessions.participants[:, None], sessions.experiments[:, None]),
+            logits,
+            timesteps,
+        )
+
+    def read_inputs(self, inputs: torch.Tensor, batch_first: bool = False) -> Sessions:
+        """Rows of ``xs`` as the model reads them, in its precision and on its device.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor, shape (n_trials, n_batch, n_features)
+            Rows of ``xs``.
+        batch_first : bool, default False
+            Whether the batch stands before the trials.
+        """
         columns = self.columns_of(inputs)
         inputs = torch.as_tensor(inputs).to(self._like)
-        if batch_first:
-            inputs = inputs.transpose(0, 1)
-        n_trials, n_batch, _ = inputs.shape
-        observed = ~inputs[..., columns.choice].isnan().any(-1)
-        actions = torch.where(observed.unsqueeze(-1), inputs[..., columns.choice], 0.0)
-        rewards = inputs[..., columns.reward]
-        # unobserved outcomes read as 0; an unknown outcome of the chosen option stays NaN for call_module to skip
-        unknown = rewards.isnan() & (actions == 1)
-        rewards = torch.where(unknown, rewards, rewards.nan_to_num(0.0))
-        further = inputs[..., [columns.index(name) for name in columns.all_inputs]].nan_to_num(0.0)
-        blocks, experiments = (
-            inputs[..., columns.index(name)].nan_to_num(0.0) if columns.has(name) else torch.zeros_like(inputs[..., 0])
-            for name in ("block", "experiment")
+        return read_sessions(inputs.transpose(0, 1) if batch_first else inputs, columns)
+
+    def embed(self, participants: torch.Tensor) -> torch.Tensor | None:
+        """Embeddings of participants, shape (n_batch, embedding_size); None in a model that has none."""
+        participant_embedding = getattr(self, "participant_embedding", None)
+        return None if participant_embedding is None else participant_embedding(participants)
+
+    def make_trial(
+        self,
+        action: torch.Tensor,
+        reward: torch.Tensor,
+        further: torch.Tensor,
+        embedding: torch.Tensor | None,
+        columns: Columns,
+    ) -> Trial:
+        """What `step` sees of one row of every session in the batch.
+
+        Parameters
+        ----------
+        action, reward : torch.Tensor, each (n_batch, n_actions)
+            One-hot choice and outcomes.
+        further : torch.Tensor, shape (n_batch, n_inputs)
+            Further inputs, in the order of ``columns.all_inputs``.
+        embedding : torch.Tensor, shape (n_batch, embedding_size), or None
+            Participant embedding.
+        columns : Columns
+            Names.
+        """
+        values = {
+            name: column.unsqueeze(-1).expand_as(action)
+            for name, column in zip(columns.all_inputs, further.unbind(-1), strict=True)
+        }
+        return Trial(
+            action=action,
+            reward=reward,
+            inputs={name: values[name] for name in columns.inputs},
+            shown={name: values[name] for name in columns.shown},
+            next_shown={name: values[NEXT + name] for name in columns.shown},
+            embedding=embedding,
         )
-        ids = (inputs[0, :, columns.participant, None].long(), experiments[0, :, None].long())
-        all_there = observed.all(-1).tolist()
-        missing = [None if full else ~row.unsqueeze(-1) for full, row in zip(all_there, observed, strict=True)]
-        self._pass = Pass(ids[0][:, 0], missing, bool(unknown.any()))
+
+    def _begin_pass(self, sessions: Sessions, prev_state: Mapping[str, torch.Tensor] | None) -> tuple[Logits, Clock]:
+        n_trials, n_batch = sessions.observed.shape
+        self._pass = Pass(sessions.participants, sessions.missing(), sessions.unknown_outcomes)
         if prev_state is None:
             self.set_initial_state(n_batch)
         else:
             self.set_state(prev_state)
-        return (
-            (actions, rewards, blocks, further),
-            ids,
-            Logits(n_trials, n_batch, self.n_actions),
-            Clock(n_trials, self._begin_trial),
-        )
+        return Logits(n_trials, n_batch, self.n_actions), Clock(n_trials, self._begin_trial)
 
     def post_forward_pass(self, logits: Logits | torch.Tensor, batch_first: bool = False) -> torch.Tensor:
         """Finish a pass: the logits as one tensor, in the order that was asked for."""

@@ -1,11 +1,12 @@
 """What a model sees of one trial, and the states it carries from trial to trial."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from spice.errors import ConfigError, did_you_mean
+from spice.resources.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,75 @@ class Trial:
     shown: dict[str, torch.Tensor]
     next_shown: dict[str, torch.Tensor]
     embedding: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """All trials of a batch of sessions, as a model reads them.
+
+    Attributes
+    ----------
+    actions : torch.Tensor, shape (n_trials, n_batch, n_actions)
+        One-hot choices; all zero where no choice was made.
+    rewards : torch.Tensor, shape (n_trials, n_batch, n_actions)
+        Rewards: 0 where unobserved, NaN where that of the chosen option is unknown.
+    further : torch.Tensor, shape (n_trials, n_batch, n_inputs)
+        Further inputs, in the order inputs, shown, next shown.
+    blocks : torch.Tensor, shape (n_trials, n_batch)
+        Blocks.
+    observed : torch.Tensor of bool, shape (n_trials, n_batch)
+        Where there was a choice.
+    participants, experiments : torch.Tensor of int64, shape (n_batch,)
+        Whose session, and of which experiment.
+    columns : Columns
+        Names of the columns they came from.
+    unknown_outcomes : bool
+        Whether some chosen option has no reward.
+    """
+
+    actions: torch.Tensor
+    rewards: torch.Tensor
+    further: torch.Tensor
+    blocks: torch.Tensor
+    observed: torch.Tensor
+    participants: torch.Tensor
+    experiments: torch.Tensor
+    columns: Columns
+    unknown_outcomes: bool
+
+    def part(self, first: int, last: int) -> "Sessions":
+        """Their trials from ``first`` to before ``last``."""
+        names = ("actions", "rewards", "further", "blocks", "observed")
+        return replace(self, **{name: getattr(self, name)[first:last] for name in names})
+
+    def missing(self) -> list[torch.Tensor | None]:
+        """Per trial the sessions without a choice, (n_batch, 1), or None where there are none."""
+        all_there = self.observed.all(-1).tolist()
+        return [None if full else ~row.unsqueeze(-1) for full, row in zip(all_there, self.observed, strict=True)]
+
+
+def read_sessions(inputs: torch.Tensor, columns: Columns) -> Sessions:
+    """Read rows of ``xs``, shape (n_trials, n_batch, n_features)."""
+    choice, rewards = inputs[..., columns.choice], inputs[..., columns.reward]
+    observed = ~choice.isnan().any(-1)
+    actions = torch.where(observed.unsqueeze(-1), choice, 0.0)
+    # unobserved outcomes read as 0; an unknown outcome of the chosen option stays NaN for call_module to skip
+    unknown = rewards.isnan() & (actions == 1)
+    blocks, experiments = (
+        inputs[..., columns.index(name)].nan_to_num(0.0) if columns.has(name) else torch.zeros_like(inputs[..., 0])
+        for name in ("block", "experiment")
+    )
+    return Sessions(
+        actions=actions,
+        rewards=torch.where(unknown, rewards, rewards.nan_to_num(0.0)),
+        further=inputs[..., [columns.index(name) for name in columns.all_inputs]].nan_to_num(0.0),
+        blocks=blocks,
+        observed=observed,
+        participants=inputs[0, :, columns.participant].long(),
+        experiments=experiments[0].long(),
+        columns=columns,
+        unknown_outcomes=bool(unknown.any()),
+    )
 
 
 class States(dict[str, torch.Tensor]):

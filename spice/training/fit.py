@@ -1,70 +1,36 @@
 """Fit a network by minimising the negative log-likelihood of the choices."""
 
+import math
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
 
-from spice.errors import ConfigError, ConvergenceWarning, ModuleOutputError, SpiceWarning, did_you_mean
+from spice.errors import ConvergenceWarning, ModuleOutputError, SpiceWarning
 from spice.resources.dataset import DatasetRNN
-from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.rnn import BaseRNN
-from spice.training.loss import negative_log_likelihood
+from spice.training.checkpoint import Checkpoint, fingerprint
+from spice.training.method import MINI_BATCH, Evaluation, choose_evaluation, choose_optimizer, is_large
+from spice.training.objective import Objective, Posterior
+from spice.training.parameters import ParameterVector
 from spice.training.progress import Progress
+from spice.training.result import Epoch, TrainingResult
+from spice.training.runs import AdamRun, LBFGSRun, Run, is_flat
+from spice.training.validation import Validation, split_sessions
 
-OPTIMIZERS = ("auto", "lbfgs", "adam")
-CHUNK = 20  # L-BFGS iterations between two looks at the budget
-RESTARTS = 3  # of L-BFGS after an overshoot
 PARALLEL_VALUES = 200_000  # values per operation (sessions x actions x hidden units) from which several threads pay
-RATE_SD = 5.0  # prior standard deviation of constants and gains (inverse temperature times learning rate)
 TOLERANCE = 1e-3  # change of the total loss (nats) below which L-BFGS has converged
+INTERRUPTED = "interrupted"
+STOPPED = "stopped by a callback"
+
+Callback = Callable[[Epoch], Any]
 
 
-class _BudgetSpentError(Exception):
-    """All epochs are used."""
-
-
-@dataclass
-class TrainingResult:
-    """How a fit went.
-
-    Attributes
-    ----------
-    loss : list of float
-        Loss (negative log-likelihood plus penalty, nats per scored trial) of each epoch, one epoch being one pass
-        over the data.
-    converged : bool
-        Whether the optimiser met its criterion.
-    reason : str
-        Why the fit ended.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    converged: bool = False
-    reason: str = ""
-
-
-@dataclass
-class _Best:
-    """The best parameters so far."""
-
-    parameters: list[nn.Parameter]
-    loss: float = float("inf")
-    values: list[torch.Tensor] | None = None
-
-    def offer(self, loss: float) -> None:
-        if loss < self.loss:
-            self.loss = loss
-            self.values = [parameter.detach().clone() for parameter in self.parameters]
-
-    def restore(self) -> None:
-        if self.values is not None:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, self.values, strict=True):
-                    parameter.copy_(value)
+class _StopFitError(Exception):
+    """Ends a fit; its text says why."""
 
 
 def fit_network(
@@ -77,6 +43,10 @@ def fit_network(
     weight_decay: float = 0.0,
     nonlinearity_decay: float = 0.0,
     embedding_decay: float = 0.0,
+    other_starts: Sequence[BaseRNN] = (),
+    validation_fraction: float = 0.0,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike | None = None,
     verbose: bool = False,
     generator: torch.Generator | None = None,
 ) -> TrainingResult:
@@ -89,20 +59,29 @@ def fit_network(
     dataset : DatasetRNN
         Sessions to fit.
     optimizer : {"auto", "lbfgs", "adam"}
-        Full-batch L-BFGS with a strong-Wolfe line search (Nocedal & Wright 2006, algorithms 7.5 and 3.5), or Adam;
-        "auto" is L-BFGS unless mini-batches or dropout ask for Adam.
+        Full-batch L-BFGS with a strong-Wolfe line search (Nocedal & Wright 2006, algorithms 7.4 and 3.5), or Adam;
+        "auto" is L-BFGS unless mini-batches, dropout or data too large for a full batch ask for Adam.
     epochs : int
-        Passes over the data at most, whichever the optimiser.
+        Passes over the data at most, whichever the optimiser; several starts make theirs together.
     learning_rate : float
         Adam's step; for L-BFGS that of the first step only.
     batch_size : int, optional
-        Sessions per step (Adam); default all.
+        Sessions per step (Adam); default all, or as many as a million values for data too large for that.
     weight_decay : float
         Precision of a Gaussian prior on the modules' weights.
     nonlinearity_decay : float
         Precision of a Gaussian prior on the output weights of the modules' tanh networks.
     embedding_decay : float
         Precision of a Gaussian prior on the participant embeddings and on all weights that read them.
+    other_starts : sequence of BaseRNN
+        The same model with other random parameters: fitted beside it as rows of one batch, the best one is kept.
+    validation_fraction : float
+        Share of the sessions that are held out, not fitted, and stop the fit when they are predicted no better.
+    callbacks : sequence of callable
+        Called with an `Epoch` after each pass over the data; one that returns True ends the fit.
+    checkpoint : path-like, optional
+        File that is written during the fit (every 30 seconds, and when it is stopped); if it is there already, the
+        fit goes on from it and ends as it would have ended. Deleted when the fit has converged.
     verbose : bool
         Whether to show a progress bar.
     generator : torch.Generator, optional
@@ -118,69 +97,153 @@ def fit_network(
         If the optimiser is unknown or does not go with dropout or mini-batches.
     ModuleOutputError
         If a module returns non-finite values.
+    FileError
+        If the checkpoint is of another fit.
     """
-    optimizer = choose_optimizer(optimizer, batch_size, model)
-    device = next(model.parameters()).device
-    xs, ys = dataset.xs.to(device), dataset.ys.to(device)
-    n_scored = max(dataset.n_scored, 1)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    best, result, progress = _Best(parameters), TrainingResult(), Progress(epochs, verbose)
-    penalty = _penalty(model, weight_decay, nonlinearity_decay, embedding_decay)
-
-    def loss_of(rows: torch.Tensor | slice) -> torch.Tensor:
-        logits, _ = model(xs[rows], batch_first=True)
-        share = 1.0 if isinstance(rows, slice) else float((~ys[rows].isnan().any(-1)).sum()) / n_scored
-        loss = negative_log_likelihood(logits, ys[rows].to(logits.dtype)) / n_scored + share * penalty() / n_scored
-        _require_finite(loss.item(), model, xs)
-        return loss
-
-    def end_epoch(loss: float) -> None:
-        best.offer(loss)
-        result.loss.append(loss)
-        progress.update(loss)
-        if len(result.loss) >= epochs:
-            raise _BudgetSpentError
-
-    model.train()
-    try:
-        with _threads_for(len(dataset) * model.n_actions * model.hidden_size):
-            if optimizer == "lbfgs":
-                _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, TOLERANCE / n_scored, best)
-            else:
-                _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, len(dataset), generator)
-        result.converged, result.reason = True, "the loss no longer changes"
-    except _BudgetSpentError:
-        result.reason = f"all {epochs} epochs used"
-        result.converged = optimizer == "adam" and _is_flat(result.loss)
-    except KeyboardInterrupt:
-        if not result.loss:  # nothing is fitted: an estimator of random weights would be no use
-            raise
-        result.reason = "interrupted"
-    finally:
-        progress.close()
-        best.restore()
-        model.eval()
-    _report(result, epochs)
-    return result
+    train, held_out = split_sessions(dataset, validation_fraction)
+    optimizer = choose_optimizer(optimizer, batch_size, model, train)
+    evaluation = choose_evaluation(model, train, 1 + len(other_starts))
+    decays = {"weights": weight_decay, "nonlinearity": nonlinearity_decay, "people": embedding_decay}
+    settings = decays | {
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "validation_fraction": validation_fraction,
+    }
+    mark = "" if checkpoint is None else fingerprint([model, *other_starts], dataset, settings)
+    with _threads_for(len(train) * model.n_actions * model.hidden_size):
+        model.train()
+        fit = _Fit(model, train, held_out, other_starts, settings, evaluation, generator)
+        try:
+            return fit.execute(epochs, Checkpoint(checkpoint, mark), callbacks, verbose)
+        finally:
+            model.eval()
 
 
-def choose_optimizer(optimizer: str, batch_size: int | None, model: nn.Module) -> str:
-    """The optimiser that ``"auto"`` stands for, or the one asked for if it fits."""
-    if optimizer not in OPTIMIZERS:
-        raise ConfigError(
-            f"optimizer={optimizer!r} is unknown{did_you_mean(optimizer, OPTIMIZERS)}; choose one of "
-            f"{', '.join(OPTIMIZERS)}."
+class _Fit:
+    """A fit in progress."""
+
+    def __init__(
+        self,
+        model: BaseRNN,
+        train: DatasetRNN,
+        held_out: DatasetRNN | None,
+        other_starts: Sequence[BaseRNN],
+        settings: Mapping[str, Any],
+        evaluation: Evaluation,
+        generator: torch.Generator | None,
+    ):
+        self._model, self._train = model, train
+        starts = torch.stack([ParameterVector(start).read() for start in (model, *other_starts)])
+        how = {"at_once": evaluation.at_once, "coupled": evaluation.coupled}
+        precisions = ParameterVector(model).precisions(settings).to(starts.device)
+        n_scored = max(train.n_scored, 1)
+        self._run: Run
+        if settings["optimizer"] == "lbfgs":
+            self._losses = [Posterior(Objective(model, train, **how), precisions, n_scored)]
+            self._run = LBFGSRun(starts, self._losses[0], settings["learning_rate"], TOLERANCE / n_scored)
+        else:
+            self._losses = [
+                Posterior(Objective(model, part, **how), precisions * (part.n_scored / n_scored), n_scored)
+                for part in mini_batches(train, settings["batch_size"])
+            ]
+            self._run = AdamRun(starts, self._losses, settings["learning_rate"], generator)
+        held_out_loss = None if held_out is None else Objective(model, held_out, **how)
+        self._validation = Validation(held_out_loss, 0 if held_out is None else held_out.n_scored, len(starts))
+        self._result = TrainingResult(
+            optimizer=settings["optimizer"], all_trials_at_once=evaluation.at_once, evaluation=evaluation.reason
         )
-    noisy = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
-    if optimizer == "lbfgs" and (noisy or batch_size is not None):
-        raise ConfigError(
-            "optimizer='lbfgs' needs the same loss at every evaluation, but "
-            f"{'dropout' if noisy else 'batch_size'} is set; "
-            "use optimizer='adam', or leave that out."
+
+    def execute(self, epochs: int, file: Checkpoint, callbacks: Sequence[Callback], verbose: bool) -> TrainingResult:
+        """Run to the end, put the best parameters into the model, and say how it went."""
+        result = self._result
+        saved = file.read()
+        if saved is not None:
+            self._restore(saved)
+        progress = Progress(epochs, done=len(result.loss), shown=verbose)
+        try:
+            if len(result.loss) >= epochs:
+                raise _StopFitError(_spent(epochs))
+            end_epoch = self._end_epoch(epochs, file, [progress, *callbacks])
+            result.reason = self._run.run(end_epoch, self._validation.watch)
+            result.converged = True
+        except _StopFitError as stop:
+            result.reason = str(stop)
+            result.converged = result.optimizer == "adam" and is_flat(result.loss)
+        except KeyboardInterrupt:
+            if not result.loss:  # nothing is fitted: an estimator of random weights would be no use
+                raise
+            result.reason = INTERRUPTED
+        finally:
+            progress.close()
+        if result.converged:
+            file.remove()
+        else:
+            file.write(self._state())
+        self._keep_best()
+        _report(result, epochs)
+        return result
+
+    def _end_epoch(self, epochs: int, file: Checkpoint, callbacks: Sequence[Callback]) -> Callable[[float], None]:
+        """What is done after each pass over the data."""
+        result = self._result
+
+        def end_epoch(loss: float) -> None:
+            if not math.isfinite(loss) and (result.optimizer == "adam" or not result.loss):
+                self._blame()
+            result.loss.append(loss)
+            held_out = self._validation.losses[-1] if self._validation.losses else None
+            epoch = Epoch(len(result.loss), loss, min(result.loss), held_out)
+            stopped = [callback(epoch) is True for callback in callbacks]
+            if file.is_due():
+                file.write(self._state())
+            if any(stopped):
+                raise _StopFitError(STOPPED)
+            if len(result.loss) >= epochs:
+                raise _StopFitError(_spent(epochs))
+
+        return end_epoch
+
+    def _keep_best(self) -> None:
+        losses, found = self._run.found()
+        best = self._validation.best()
+        ParameterVector(self._model).write(found[int(losses.argmin())] if best is None else best)
+        self._result.validation_loss, self._result.start_losses = self._validation.losses, losses.tolist()
+
+    def _blame(self) -> None:
+        """Turn a loss that is no number into an error that says which module is to blame."""
+        ParameterVector(self._model).write(self._run.current()[0])
+        with torch.no_grad(), self._model.checking_modules():
+            self._model(self._train.xs, batch_first=True)
+        raise ModuleOutputError(
+            "the logits are not finite although every module's output is: check the model's own formulas, "
+            "or lower learning_rate."
         )
-    if optimizer == "auto":
-        return "adam" if noisy or batch_size is not None else "lbfgs"
-    return optimizer
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "run": self._run.state(),
+            "validation": self._validation.state(),
+            "loss": self._result.loss,
+            "solutions": [loss.objective.solutions for loss in self._losses],
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._run.restore(state["run"])
+        self._validation.restore(state["validation"])
+        self._result.loss = list(state["loss"])
+        for loss, solutions in zip(self._losses, state["solutions"], strict=True):
+            loss.objective.solutions = solutions
+
+
+def mini_batches(dataset: DatasetRNN, batch_size: int | None) -> list[DatasetRNN]:
+    """Sessions cut into mini-batches at random, the same at every call; one of all of them by default."""
+    if batch_size is None:
+        batch_size = max(MINI_BATCH // (dataset.shape[1] * dataset.n_actions), 1) if is_large(dataset) else len(dataset)
+    if batch_size >= len(dataset):
+        return [dataset]
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+    return [dataset[rows] for rows in order.split(batch_size)]
 
 
 @contextmanager
@@ -194,123 +257,20 @@ def _threads_for(n_values: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _run_lbfgs(parameters, loss_of, end_epoch, learning_rate, tolerance, best) -> None:
-    """L-BFGS; where a line search overshoots to infinity, anew from the best parameters with a smaller step."""
-    for attempt in range(RESTARTS + 1):
-        try:
-            return _run_lbfgs_once(parameters, loss_of, end_epoch, learning_rate / 10**attempt, tolerance)
-        except ModuleOutputError:
-            if best.values is None or attempt == RESTARTS:
-                raise
-            best.restore()
-
-
-def _run_lbfgs_once(parameters, loss_of, end_epoch, learning_rate, tolerance) -> None:
-    """L-BFGS to its end; `end_epoch` stops it by raising."""
-    method = torch.optim.LBFGS(
-        parameters,
-        lr=learning_rate,
-        max_iter=1,
-        history_size=20,
-        tolerance_grad=1e-8,
-        tolerance_change=tolerance,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> torch.Tensor:
-        method.zero_grad()
-        loss = loss_of(slice(None))
-        loss.backward()
-        end_epoch(loss.item())
-        return loss
-
-    method.step(closure)
-    # after the first, careful step the quasi-Newton step is the natural one
-    group = method.param_groups[0]
-    group["lr"], group["max_iter"], group["max_eval"] = 1.0, CHUNK, 10 * CHUNK
-    state = method.state[method._params[0]]
-    done = -1
-    while state["n_iter"] != done:
-        done = state["n_iter"]
-        method.step(closure)
-        if state["n_iter"] - done < CHUNK:
-            return
-
-
-def _run_adam(parameters, loss_of, end_epoch, learning_rate, batch_size, n_sessions, generator) -> None:
-    """Adam (Kingma & Ba 2015) until `end_epoch` raises."""
-    method = torch.optim.Adam(parameters, lr=learning_rate)
-    while True:
-        whole = batch_size is None or batch_size >= n_sessions
-        batches = [slice(None)] if whole else torch.randperm(n_sessions, generator=generator).split(batch_size)
-        total = 0.0
-        for rows in batches:
-            method.zero_grad()
-            loss = loss_of(rows)
-            loss.backward()
-            total += loss.item()
-            if whole:  # before the step: the loss is that of these parameters
-                end_epoch(total)
-            method.step()
-        if not whole:
-            end_epoch(total)
-
-
-def _penalty(
-    model: BaseRNN, weight_decay: float, nonlinearity_decay: float, embedding_decay: float
-) -> Callable[[], torch.Tensor | float]:
-    """Negative log density of the Gaussian priors, up to a constant."""
-    decays = {
-        "weights": weight_decay,
-        "rates": weight_decay / RATE_SD**2,
-        "nonlinearity": nonlinearity_decay,
-        "people": embedding_decay,
-    }
-    groups = [
-        (decays[kind], parameter)
-        for module in model.modules()
-        if isinstance(module, (UpdateModule, ScalingParameter, ParticipantEmbedding))
-        for kind, parameters in module.priors().items()
-        for parameter in parameters
-        if decays[kind]
-    ]
-
-    def penalty() -> torch.Tensor | float:
-        return sum((0.5 * decay * parameter.square().sum() for decay, parameter in groups), 0.0)
-
-    return penalty
-
-
-def _require_finite(loss: float, model: BaseRNN, xs: torch.Tensor) -> None:
-    """Turn a loss that is no number into an error that says which module is to blame."""
-    if loss == loss and abs(loss) != float("inf"):
-        return
-    with torch.no_grad(), model.checking_modules():
-        model(xs, batch_first=True)
-    raise ModuleOutputError(
-        "the logits are not finite although every module's output is: check the model's own formulas, "
-        "or lower learning_rate."
-    )
-
-
-def _is_flat(loss: list[float]) -> bool:
-    """Whether the mean loss of the last two tenths of the epochs differs by less than 1e-4 nats per trial."""
-    tenth = len(loss) // 10
-    if tenth < 2:
-        return False
-    return abs(sum(loss[-tenth:]) - sum(loss[-2 * tenth : -tenth])) / tenth < 1e-4
+def _spent(epochs: int) -> str:
+    return f"all {epochs} epochs used"
 
 
 def _report(result: TrainingResult, epochs: int) -> None:
-    if result.reason == "interrupted":
+    if result.reason == INTERRUPTED:
         warnings.warn(
             f"the fit was interrupted after {len(result.loss)} epochs; the best parameters so far are kept.",
             SpiceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    elif not result.converged:
+    elif not result.converged and result.reason != STOPPED:
         warnings.warn(
             f"the network did not converge within {epochs} epochs; raise epochs (the best parameters so far are kept).",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

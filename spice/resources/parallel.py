@@ -1,0 +1,224 @@
+"""Parallel in time: all trials of a `step` model at once, by Newton sweeps with linear scans (DESIGN section 4).
+
+The states of a session obey x[t + 1] = f_t(x[t]). Given a guess of them all, one call of ``step`` on all trials gives
+every f_t and its derivative; the recurrence linearised at the guess is solved by a linear scan, and a few such sweeps
+solve it exactly (Newton's method; Lim et al. 2024, "Parallelizing non-linear sequential models over the sequence
+length", ICLR). Gradients come from one more scan, backwards. The states of an option may depend on each other, but not
+on those of other options.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from spice.resources.module_calls import Pass
+from spice.resources.rnn import BaseRNN
+from spice.resources.trial import Sessions, States
+
+MAX_SWEEPS = 12
+RESIDUAL = {torch.float64: 1e-7, torch.float32: 1e-5}  # largest error of a state, relative to 1 + the largest state
+
+# rows of parameters and of states in, states after each trial and logits out
+Step = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class TrialsAtOnce(nn.Module):
+    """All trials of some sessions as the rows of one batch for ``step``.
+
+    Parameters
+    ----------
+    model : BaseRNN
+        A model that defines ``step``.
+    sessions : Sessions
+        The trials.
+    """
+
+    def __init__(self, model: BaseRNN, sessions: Sessions):
+        super().__init__()
+        self.model = model
+        self.state_names = tuple(model.init_values)
+        self._sessions = sessions
+        n_trials, n_batch, _ = sessions.actions.shape
+        missing = ~sessions.observed.reshape(-1, 1)
+        self._missing = missing if bool(missing.any()) else None
+        self._participants = sessions.participants.expand(n_trials, n_batch).reshape(-1)
+        self._places: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One trial each, from given states.
+
+        Parameters
+        ----------
+        states : torch.Tensor, shape (n_trials, n_states, n_batch, n_actions)
+            States before each trial.
+
+        Returns
+        -------
+        next_states : torch.Tensor, shape (n_trials, n_states, n_batch, n_actions)
+            States after each trial.
+        logits : torch.Tensor, shape (n_trials, n_batch, n_actions)
+            Logits of the choice that follows.
+        """
+        model, sessions, shape = self.model, self._sessions, self._sessions.actions.shape
+        embedding = model.embed(sessions.participants)
+        if embedding is not None:
+            embedding = embedding.expand(shape[0], *embedding.shape).flatten(0, 1)
+        parts = (sessions.actions, sessions.rewards, sessions.further)
+        action, reward, further = (part.flatten(0, 1) for part in parts)
+        trial = model.make_trial(action, reward, further, embedding, sessions.columns)
+        values = {name: states[:, k].reshape(-1, shape[2]) for k, name in enumerate(self.state_names)}
+        model._pass = Pass(self._participants, [self._missing], sessions.unknown_outcomes, trial=0, places=self._places)
+        model._state = States(values, self._missing)
+        next_states, logits = model.step(model.state, trial)
+        model.state.set_all(next_states)
+        after = torch.stack([model.state[name].reshape(shape) for name in self.state_names], dim=1)
+        return after, logits.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All states of some sessions, and one differentiable call of ``step`` on them.
+
+    Attributes
+    ----------
+    states : torch.Tensor, shape (n_trials, n_rows, n_states, n_batch, n_actions)
+        States before each trial; a leaf that requires its gradient.
+    next_states : torch.Tensor, of the same shape
+        States after each trial.
+    logits : torch.Tensor, shape (n_trials, n_rows, n_batch, n_actions)
+        Logits.
+    derivatives : torch.Tensor, shape (n_trials, n_rows, n_states[, n_states], n_batch, n_actions)
+        Of each next state by each state (by itself alone, where states do not depend on each other).
+    """
+
+    states: torch.Tensor
+    next_states: torch.Tensor
+    logits: torch.Tensor
+    derivatives: torch.Tensor
+
+    def adjoint(self, by_states: torch.Tensor, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Total derivatives of a loss by all states, through all later trials.
+
+        Parameters
+        ----------
+        by_states : torch.Tensor, shape of ``states``
+            Derivative of the loss by the states before each trial, through that trial's logits.
+        last : torch.Tensor, shape (n_rows, n_states, n_batch, n_actions)
+            Derivative by the states after the last trial.
+
+        Returns
+        -------
+        by_next_states : torch.Tensor, shape of ``states``
+            Derivative by the states after each trial.
+        first : torch.Tensor, shape of ``last``
+            Derivative by the states before the first trial.
+        """
+        factors = self.derivatives
+        if factors.ndim > by_states.ndim:
+            factors = factors.transpose(2, 3)
+        total = linear_scan(factors.flip(0), by_states.flip(0), last).flip(0)
+        return torch.cat([total[1:], last.unsqueeze(0)]), total[0]
+
+
+def solve_states(step: Step, guess: torch.Tensor, coupled: bool) -> Trajectory | None:
+    """Solve for the states of all trials by Newton sweeps.
+
+    Parameters
+    ----------
+    step : callable
+        States of all trials to their next states and logits.
+    guess : torch.Tensor, shape (n_trials, n_rows, n_states, n_batch, n_actions)
+        States before each trial; those of the first are taken as given.
+    coupled : bool
+        Whether the states of an option depend on each other.
+
+    Returns
+    -------
+    Trajectory or None
+        None where the sweeps do not converge.
+    """
+    states, previous = guess, float("inf")
+    for _ in range(MAX_SWEEPS):
+        states = states.detach().requires_grad_()
+        next_states, logits = step(states)
+        derivatives = state_derivatives(next_states, states, coupled)
+        with torch.no_grad():
+            residual = next_states[:-1] - states[1:]
+            worst = residual.abs().max().item() if len(residual) else 0.0
+            if worst <= RESIDUAL[states.dtype] * (1 + states.abs().max().item()):
+                return Trajectory(states, next_states, logits, derivatives)
+            if not worst < 1e3 * previous:  # also where it is no number
+                return None
+            previous = min(previous, worst)
+            change = linear_scan(derivatives[:-1], residual, torch.zeros_like(residual[0]))
+            states = torch.cat([states[:1], states[1:] + change])
+    return None
+
+
+def state_derivatives(next_states: torch.Tensor, states: torch.Tensor, coupled: bool) -> torch.Tensor:
+    """Derivatives of each next state by the states of the same trial, session and option.
+
+    Returns
+    -------
+    torch.Tensor, shape (n_trials, n_rows, n_states[, n_states], n_batch, n_actions)
+        The next state first; without the axis in brackets, each by itself alone, if states are not coupled.
+    """
+    if not coupled:
+        return torch.autograd.grad(next_states.sum(), states, retain_graph=True)[0]
+    parts = [torch.autograd.grad(part.sum(), states, retain_graph=True)[0] for part in next_states.unbind(2)]
+    return torch.stack(parts, dim=2)
+
+
+def linear_scan(factors: torch.Tensor, terms: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """Solve x[t] = factors[t] x[t - 1] + terms[t].
+
+    Parameters
+    ----------
+    factors : torch.Tensor, shape (n_trials, n_rows, n_states[, n_states], n_batch, n_actions)
+        Factors by element, or matrices (result first).
+    terms : torch.Tensor, shape (n_trials, n_rows, n_states, n_batch, n_actions)
+        What is added.
+    first : torch.Tensor, shape (n_rows, n_states, n_batch, n_actions)
+        x before the first trial.
+
+    Returns
+    -------
+    torch.Tensor, shape of ``terms``
+        x of each trial.
+    """
+    if terms.is_cuda:
+        return scan_by_doubling(factors, terms, first)
+    # one small operation per trial: on a processor cheaper than the log2(n_trials) large ones of doubling
+    x, results = first, []
+    for factor, term in zip(factors.unbind(0), terms.unbind(0), strict=True):
+        x = _advance(term, factor, x)
+        results.append(x)
+    return torch.stack(results) if results else terms
+
+
+def scan_by_doubling(factors: torch.Tensor, terms: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """`linear_scan` in log2(n_trials) operations on all trials (Hillis & Steele 1986), for devices with many cores."""
+    if not len(terms):
+        return terms
+    terms = torch.cat([_advance(terms[0], factors[0], first).unsqueeze(0), terms[1:]])
+    step = 1
+    while step < len(terms):
+        reached = _advance(terms[step:], factors[step:], terms[:-step])
+        factors = torch.cat([factors[:step], _compose(factors[step:], factors[:-step], terms.ndim)])
+        terms = torch.cat([terms[:step], reached])
+        step *= 2
+    return terms
+
+
+def _advance(term: torch.Tensor, factors: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    if factors.ndim == x.ndim:
+        return torch.addcmul(term, factors, x)
+    return term + (factors * x.unsqueeze(-4)).sum(-3)
+
+
+def _compose(later: torch.Tensor, earlier: torch.Tensor, ndim: int) -> torch.Tensor:
+    if later.ndim == ndim:
+        return later * earlier
+    return torch.einsum("...ijba,...jkba->...ikba", later, earlier)

@@ -1,0 +1,185 @@
+"""L-BFGS with a strong-Wolfe line search, as a dialogue: it asks for evaluations and is told their results.
+
+So that restarts can be evaluated as rows of one batch, and a fit can be stopped at any evaluation and gone on with.
+Nocedal & Wright (2006), Numerical Optimization: algorithms 7.4 (two-loop recursion), 3.5 and 3.6 (line search).
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+MEMORY = 20  # pairs of steps and gradient changes
+SUFFICIENT_DECREASE = 1e-4
+CURVATURE = 0.9
+MAX_SEARCH = 25  # evaluations of one line search
+SHRINK = 0.1  # of a step that went to infinity
+
+Answer = tuple[float, np.ndarray]  # loss and gradient
+Dialogue = Generator[np.ndarray, Answer, str]  # asks for parameter vectors, returns why it ended
+
+
+@dataclass
+class LBFGSState:
+    """All that the next iteration depends on.
+
+    Attributes
+    ----------
+    parameters : np.ndarray, shape (n_parameters,)
+        Best parameters so far.
+    loss : float
+        Their loss; infinite before the first evaluation.
+    gradient : np.ndarray or None, shape (n_parameters,)
+        Their gradient.
+    steps, changes : list of np.ndarray
+        The last steps, and the changes of the gradient along them.
+    iterations : int
+        Iterations so far; -1 before the first evaluation.
+    """
+
+    parameters: np.ndarray
+    loss: float = float("inf")
+    gradient: np.ndarray | None = None
+    steps: list[np.ndarray] = field(default_factory=list)
+    changes: list[np.ndarray] = field(default_factory=list)
+    iterations: int = -1
+
+
+def lbfgs(state: LBFGSState, first_step: float, tolerance: float) -> Dialogue:
+    """Minimise a function; `state` holds the result and is changed in place, once an iteration.
+
+    Parameters
+    ----------
+    state : LBFGSState
+        Where to begin; a state of an earlier run goes on exactly as that run would have.
+    first_step : float
+        Scale of the first step, which knows nothing of the curvature: its length is at most this.
+    tolerance : float
+        Decrease of the loss in an iteration below which it has converged.
+
+    Yields
+    ------
+    np.ndarray, shape (n_parameters,)
+        Parameters to evaluate; the answer is their loss (may be infinite) and gradient.
+
+    Returns
+    -------
+    str
+        Why it ended.
+    """
+    if state.gradient is None:
+        state.loss, state.gradient = yield state.parameters
+        state.iterations = 0
+    while np.abs(state.gradient).max(initial=0.0) > 1e-10:
+        direction = -_times_inverse_hessian(state, state.gradient)
+        if direction @ state.gradient >= 0:  # rounding spoilt the curvature: begin anew
+            state.steps, state.changes = [], []
+            direction = -state.gradient
+        length = 1.0 if state.steps else min(1.0, 1.0 / np.abs(state.gradient).sum()) * first_step
+        found = yield from _line_search(state, direction, length)
+        if found is None:
+            return "the line search finds no smaller loss"
+        step, decrease = found.length * direction, state.loss - found.loss
+        _remember(state, step, found.gradient - state.gradient)
+        state.parameters, state.loss, state.gradient = state.parameters + step, found.loss, found.gradient
+        state.iterations += 1
+        if decrease <= tolerance:
+            return "the loss no longer changes"
+    return "the gradient is zero"
+
+
+def _times_inverse_hessian(state: LBFGSState, vector: np.ndarray) -> np.ndarray:
+    vector, weights = vector.copy(), []
+    pairs = list(zip(state.steps, state.changes, strict=True))
+    for step, change in reversed(pairs):
+        weights.append((step @ vector) / (step @ change))
+        vector -= weights[-1] * change
+    if pairs:
+        step, change = pairs[-1]
+        vector *= (step @ change) / (change @ change)
+    for (step, change), weight in zip(pairs, reversed(weights), strict=True):
+        vector += (weight - (change @ vector) / (step @ change)) * step
+    return vector
+
+
+def _remember(state: LBFGSState, step: np.ndarray, change: np.ndarray) -> None:
+    if step @ change > 1e-10 * np.sqrt((step @ step) * (change @ change)):
+        state.steps = [*state.steps, step][-MEMORY:]
+        state.changes = [*state.changes, change][-MEMORY:]
+
+
+class _Point(NamedTuple):
+    """A point of a line search."""
+
+    length: float
+    loss: float
+    slope: float
+    gradient: np.ndarray
+
+
+Search = Generator[np.ndarray, Answer, _Point | None]
+
+
+def _line_search(state: LBFGSState, direction: np.ndarray, length: float) -> Search:
+    """Find a step with the strong Wolfe conditions, else the best one met; None if none is better than no step."""
+    assert state.gradient is not None
+    start = _Point(0.0, state.loss, float(direction @ state.gradient), state.gradient)
+    low, beyond = start, np.inf  # the best so far; a length at which the loss is infinite
+    for _ in range(MAX_SEARCH):
+        here = yield from _evaluate(state, direction, length)
+        if not np.isfinite(here.loss + here.slope):
+            beyond, length = length, low.length + SHRINK * (length - low.length)
+        elif here.loss > _armijo(start, length) or (here.loss >= low.loss and low is not start):
+            return (yield from _zoom(state, direction, start, low, here))
+        elif abs(here.slope) <= -CURVATURE * start.slope:
+            return here
+        elif here.slope >= 0:
+            return (yield from _zoom(state, direction, start, here, low))
+        else:
+            longer = np.clip(_cubic_minimum(low, here), 1.1 * length, 10 * length)
+            low, length = here, float(min(longer, (length + beyond) / 2))
+    return None if low is start else low
+
+
+def _zoom(state: LBFGSState, direction: np.ndarray, start: _Point, low: _Point, high: _Point) -> Search:
+    """Narrow an interval that holds a step with the strong Wolfe conditions; `low` is its better end."""
+    for _ in range(MAX_SEARCH):
+        width = high.length - low.length
+        if abs(width) * np.abs(direction).max() < 1e-9:
+            break
+        inside = sorted((low.length + 0.1 * width, high.length - 0.1 * width))
+        here = yield from _evaluate(state, direction, float(np.clip(_cubic_minimum(low, high), inside[0], inside[1])))
+        if not here.loss <= _armijo(start, here.length) or here.loss >= low.loss:
+            high = here
+            continue
+        if abs(here.slope) <= -CURVATURE * start.slope:
+            return here
+        if here.slope * width >= 0:
+            high = low
+        low = here
+    return None if low is start else low
+
+
+def _evaluate(state: LBFGSState, direction: np.ndarray, length: float) -> Generator[np.ndarray, Answer, _Point]:
+    loss, gradient = yield state.parameters + length * direction
+    return _Point(length, float(loss), float(gradient @ direction), gradient)
+
+
+def _armijo(start: _Point, length: float) -> float:
+    """Loss that counts as a sufficient decrease."""
+    return start.loss + SUFFICIENT_DECREASE * length * start.slope
+
+
+def _cubic_minimum(a: _Point, b: _Point) -> float:
+    """Minimum of the cubic through two points and slopes (Nocedal & Wright 2006, equation 3.59); else their middle."""
+    middle = (a.length + b.length) / 2
+    if not np.isfinite(b.loss + b.slope):
+        return middle
+    d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.length - b.length)
+    square = d1**2 - a.slope * b.slope
+    if square < 0:
+        return middle
+    d2 = np.copysign(np.sqrt(square), b.length - a.length)
+    share = (b.slope + d2 - d1) / denominator if (denominator := b.slope - a.slope + 2 * d2) else 0.5
+    return float(b.length - (b.length - a.length) * share)
