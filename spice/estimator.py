@@ -57,14 +57,26 @@ class SpiceEstimator(BaseEstimator):
     dropout : float, default 0
         Dropout rate inside the modules; above 0 the optimiser must be Adam.
     optimizer : {"auto", "lbfgs", "adam"}, default "auto"
-        Optimiser of the network: full-batch L-BFGS, or Adam; "auto" is L-BFGS unless ``batch_size`` or dropout ask
-        for Adam.
+        Optimiser of the network: full-batch L-BFGS, or Adam; "auto" is L-BFGS unless ``batch_size``, dropout or very
+        large data (sessions x trials x actions above 100 million) ask for Adam.
     learning_rate : float, default 1e-2
         Adam's step size; for L-BFGS that of the first step (later ones come from its line search).
     epochs : int, default 1024
         Passes over the data at most, whichever the optimiser; L-BFGS usually converges much earlier.
     batch_size : int, optional
-        Sessions per step of Adam; default all.
+        Sessions per step of Adam; default all (of very large data as many as a million values).
+    n_starts : int, default 1
+        Random starts of the network, fitted together as rows of one batch; the best is kept. An epoch is a pass of all
+        of them.
+    validation_fraction : float, default 0
+        Share of the sessions that the network is not fitted to: the fit ends when it predicts them no better for ten
+        iterations, and the parameters that predicted them best are kept. 0: the fit ends when its loss no longer falls.
+    callbacks : sequence of callable, optional
+        Called after each epoch with its number, loss, best loss and validation loss (`spice.training.Epoch`); one that
+        returns True ends the fit.
+    checkpoint : path-like, optional
+        File that keeps an unfinished fit: written every 30 seconds and when the fit is stopped, deleted when it has
+        converged. If it is there already, the fit goes on from it and ends as it would have without the stop.
     weight_decay : float, default 1
         Precision of the Gaussian prior on the modules' weights (1: standard normal; constants and gains have five times
         that standard deviation). Its weight against the data is
@@ -93,7 +105,7 @@ class SpiceEstimator(BaseEstimator):
     dtype : {"float64", "float32"}, default "float64"
         Precision of the network.
     random_state : int, optional
-        Seed of the network's start; default is torch's global state.
+        Seed of the network's starts; default is torch's global state.
     verbose : bool, default False
         Whether to show a progress bar (on a terminal only).
 
@@ -128,6 +140,10 @@ class SpiceEstimator(BaseEstimator):
         learning_rate: float = 1e-2,
         epochs: int = 1024,
         batch_size: int | None = None,
+        n_starts: int = 1,
+        validation_fraction: float = 0.0,
+        callbacks: Any = None,
+        checkpoint: Any = None,
         weight_decay: float = 1.0,
         nonlinearity_decay: float = 100.0,
         embedding_decay: float = 30.0,
@@ -153,6 +169,10 @@ class SpiceEstimator(BaseEstimator):
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.batch_size = batch_size
+        self.n_starts = n_starts
+        self.validation_fraction = validation_fraction
+        self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.weight_decay = weight_decay
         self.nonlinearity_decay = nonlinearity_decay
         self.embedding_decay = embedding_decay
@@ -223,6 +243,7 @@ class SpiceEstimator(BaseEstimator):
 
     def _train(self, model: BaseRNN, dataset: DatasetRNN) -> TrainingResult:
         """Stage 1."""
+        other_starts = [self._build(model.n_actions, model.n_participants) for _ in range(self.n_starts - 1)]
         return fit_network(
             model,
             dataset,
@@ -230,6 +251,10 @@ class SpiceEstimator(BaseEstimator):
             epochs=self.epochs,
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
+            other_starts=other_starts,
+            validation_fraction=self.validation_fraction,
+            callbacks=self.callbacks or (),
+            checkpoint=self.checkpoint,
             weight_decay=self.weight_decay,
             nonlinearity_decay=self.nonlinearity_decay,
             embedding_decay=self.embedding_decay,

@@ -11,7 +11,7 @@ from spice.resources.config import SpiceConfig
 from spice.resources.rnn import BaseRNN
 from spice.sindy.regression import make_optimizer
 
-COUNTS = ("hidden_size", "epochs", "sindy_degree")
+COUNTS = ("hidden_size", "epochs", "n_starts", "sindy_degree")
 OPTIONAL_COUNTS = ("n_actions", "n_participants", "batch_size", "embedding_size")
 AMOUNTS = ("learning_rate", "sindy_threshold", "weight_decay", "nonlinearity_decay", "embedding_decay")
 CHOICES = {
@@ -53,6 +53,13 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         problems.append("learning_rate must be above 0.")
     if not isinstance(given["dropout"], (int, float, np.number)) or not 0 <= given["dropout"] < 1:
         problems.append(f"dropout must lie in [0, 1), not {given['dropout']!r}.")
+    if (
+        not isinstance(given["validation_fraction"], (int, float, np.number))
+        or not 0 <= given["validation_fraction"] < 1
+    ):
+        problems.append(f"validation_fraction must lie in [0, 1), not {given['validation_fraction']!r}.")
+    if any(not callable(callback) for callback in given["callbacks"] or ()):
+        problems.append("callbacks must be a list of functions that take an epoch.")
     for name, known in CHOICES.items():
         if given[name] not in known:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")

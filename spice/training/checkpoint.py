@@ -66,15 +66,14 @@ class Checkpoint:
             self._path.unlink(missing_ok=True)
 
 
-def fingerprint(models: list[nn.Module], dataset: DatasetRNN, settings: Mapping[str, Any]) -> str:
-    """Identify a fit by its data, its models (class, parameters' shapes, buffers) and its settings."""
+def fingerprint(model: nn.Module, dataset: DatasetRNN, settings: Mapping[str, Any]) -> str:
+    """Identify a fit by its data, its model (class, parameters' shapes, buffers) and its settings."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for tensor in (dataset.xs, dataset.ys):
         digest.update(tensor.contiguous().numpy().tobytes())
-    for model in models:
-        digest.update(type(model).__name__.encode())
-        for name, value in model.named_parameters():
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        for name, buffer in model.named_buffers():
-            digest.update(name.encode() + buffer.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(type(model).__name__.encode())
+    for name, value in model.named_parameters():
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+    for name, buffer in model.named_buffers():
+        digest.update(name.encode() + buffer.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

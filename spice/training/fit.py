@@ -110,7 +110,7 @@ def fit_network(
         "batch_size": batch_size,
         "validation_fraction": validation_fraction,
     }
-    mark = "" if checkpoint is None else fingerprint([model, *other_starts], dataset, settings)
+    mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": 1 + len(other_starts)})
     with _threads_for(len(train) * model.n_actions * model.hidden_size):
         model.train()
         fit = _Fit(model, train, held_out, other_starts, settings, evaluation, generator)
