@@ -17,7 +17,8 @@ from spice.resources.module_calls import Pass
 from spice.resources.rnn import BaseRNN
 from spice.resources.trial import Sessions, States
 
-MAX_SWEEPS = 12
+MAX_SWEEPS = 8
+FARTHEST = 10.0  # change of a state in one sweep, relative to 1 + the largest state, that shows divergence
 RESIDUAL = {torch.float64: 1e-7, torch.float32: 1e-5}  # largest error of a state, relative to 1 + the largest state
 
 # rows of parameters and of states in, states after each trial and logits out
@@ -77,6 +78,29 @@ class TrialsAtOnce(nn.Module):
         return after, logits.reshape(shape)
 
 
+class StatesInLoop(nn.Module):
+    """All states of some sessions, trial by trial.
+
+    Parameters
+    ----------
+    model : BaseRNN
+        A model that defines ``step``.
+    sessions : Sessions
+        The trials.
+    """
+
+    def __init__(self, model: BaseRNN, sessions: Sessions):
+        super().__init__()
+        self.model = model
+        self._sessions = sessions
+
+    def forward(self, first: torch.Tensor) -> torch.Tensor:
+        """States before each trial and after the last, shape (n_trials + 1, n_states, n_batch, n_actions)."""
+        names = tuple(self.model.init_values)
+        states = self.model.states_of_trials(self._sessions, dict(zip(names, first, strict=True)))
+        return torch.stack([torch.stack([state[name] for name in names]) for state in states])
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """All states of some sessions, and one differentiable call of ``step`` on them.
@@ -122,6 +146,13 @@ class Trajectory:
         return torch.cat([total[1:], last.unsqueeze(0)]), total[0]
 
 
+def linearise(step: Step, states: torch.Tensor, coupled: bool) -> Trajectory:
+    """Call ``step`` at given states; arguments as in `solve_states`."""
+    states = states.detach().requires_grad_()
+    next_states, logits = step(states)
+    return Trajectory(states, next_states, logits, state_derivatives(next_states, states, coupled))
+
+
 def solve_states(step: Step, guess: torch.Tensor, coupled: bool) -> Trajectory | None:
     """Solve for the states of all trials by Newton sweeps.
 
@@ -139,21 +170,20 @@ def solve_states(step: Step, guess: torch.Tensor, coupled: bool) -> Trajectory |
     Trajectory or None
         None where the sweeps do not converge.
     """
-    states, previous = guess, float("inf")
+    states = guess
     for _ in range(MAX_SWEEPS):
-        states = states.detach().requires_grad_()
-        next_states, logits = step(states)
-        derivatives = state_derivatives(next_states, states, coupled)
+        found = linearise(step, states, coupled)
         with torch.no_grad():
-            residual = next_states[:-1] - states[1:]
+            residual = found.next_states[:-1] - found.states[1:]
             worst = residual.abs().max().item() if len(residual) else 0.0
-            if worst <= RESIDUAL[states.dtype] * (1 + states.abs().max().item()):
-                return Trajectory(states, next_states, logits, derivatives)
-            if not worst < 1e3 * previous:  # also where it is no number
+            largest = found.states.abs().max().item()
+            if worst <= RESIDUAL[states.dtype] * (1 + largest):
+                return found
+            change = linear_scan(found.derivatives[:-1], residual, torch.zeros_like(residual[0]))
+            # far from the solution derivatives above 1 can pile up over trials: such a step is no use
+            if not change.abs().max().item() < FARTHEST * (1 + largest):
                 return None
-            previous = min(previous, worst)
-            change = linear_scan(derivatives[:-1], residual, torch.zeros_like(residual[0]))
-            states = torch.cat([states[:1], states[1:] + change])
+            states = torch.cat([found.states[:1], found.states[1:] + change])
     return None
 
 

@@ -1,7 +1,7 @@
 """BaseRNN: the one trial loop for networks, equations and hand-written updates (DESIGN section 4)."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -142,14 +142,27 @@ class BaseRNN(ModuleCaller):
         """
         sessions = self.read_inputs(inputs, batch_first)
         logits, timesteps = self._begin_pass(sessions, prev_state)
+        for timestep, trial in self._trials(sessions, timesteps):
+            next_state, logits[timestep] = self.step(self.state, trial)
+            self.state.set_all(next_state)
+        return self.post_forward_pass(logits, batch_first), self.get_state()
+
+    def states_of_trials(self, sessions: Sessions, first: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        """States before each trial and after the last, trial by trial from given ones before the first."""
+        _, timesteps = self._begin_pass(sessions, first)
+        states = [self.get_state()]
+        for _, trial in self._trials(sessions, timesteps):
+            self.state.set_all(self.step(self.state, trial)[0])
+            states.append(self.get_state())
+        return states
+
+    def _trials(self, sessions: Sessions, timesteps: Clock) -> Iterator[tuple[int, Trial]]:
         embedding = self.embed(sessions.participants)
         rows = zip(timesteps, sessions.actions, sessions.rewards, sessions.further, strict=True)
         for timestep, action, reward, further in rows:
             trial = self.make_trial(action, reward, further, embedding, sessions.columns)
             self._record_trial(trial)
-            next_state, logits[timestep] = self.step(self.state, trial)
-            self.state.set_all(next_state)
-        return self.post_forward_pass(logits, batch_first), self.get_state()
+            yield timestep, trial
 
     def init_forward_pass(
         self, inputs: torch.Tensor, prev_state: Mapping[str, torch.Tensor] | None = None, batch_first: bool = False

@@ -21,7 +21,9 @@ from spice.training.result import Epoch, TrainingResult
 from spice.training.runs import AdamRun, LBFGSRun, Run, is_flat
 from spice.training.validation import Validation, split_sessions
 
-PARALLEL_VALUES = 200_000  # values per operation (sessions x actions x hidden units) from which several threads pay
+# values per operation (sessions x actions x hidden units) from which several threads for each pay in the trial loop:
+# on fewer they wait for each other
+PARALLEL_VALUES = 200_000
 TOLERANCE = 1e-3  # change of the total loss (nats) below which L-BFGS has converged
 INTERRUPTED = "interrupted"
 STOPPED = "stopped by a callback"
@@ -111,9 +113,10 @@ def fit_network(
         "validation_fraction": validation_fraction,
     }
     mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": 1 + len(other_starts)})
-    with _threads_for(len(train) * model.n_actions * model.hidden_size):
+    n_values = len(train) * model.n_actions * model.hidden_size
+    with _threads(1 if evaluation.at_once or n_values < PARALLEL_VALUES else torch.get_num_threads()) as n_threads:
         model.train()
-        fit = _Fit(model, train, held_out, other_starts, settings, evaluation, generator)
+        fit = _Fit(model, train, held_out, other_starts, settings, evaluation, generator, n_threads)
         try:
             return fit.execute(epochs, Checkpoint(checkpoint, mark), callbacks, verbose)
         finally:
@@ -132,23 +135,25 @@ class _Fit:
         settings: Mapping[str, Any],
         evaluation: Evaluation,
         generator: torch.Generator | None,
+        n_threads: int,
     ):
         self._model, self._train = model, train
         starts = torch.stack([ParameterVector(start).read() for start in (model, *other_starts)])
-        how = {"at_once": evaluation.at_once, "coupled": evaluation.coupled}
         precisions = ParameterVector(model).precisions(settings).to(starts.device)
         n_scored = max(train.n_scored, 1)
         self._run: Run
         if settings["optimizer"] == "lbfgs":
-            self._losses = [Posterior(Objective(model, train, **how), precisions, n_scored)]
+            self._losses = [Posterior(Objective(model, train, evaluation, n_threads), precisions, n_scored)]
             self._run = LBFGSRun(starts, self._losses[0], settings["learning_rate"], TOLERANCE / n_scored)
         else:
             self._losses = [
-                Posterior(Objective(model, part, **how), precisions * (part.n_scored / n_scored), n_scored)
+                Posterior(
+                    Objective(model, part, evaluation, n_threads), precisions * (part.n_scored / n_scored), n_scored
+                )
                 for part in mini_batches(train, settings["batch_size"])
             ]
             self._run = AdamRun(starts, self._losses, settings["learning_rate"], generator)
-        held_out_loss = None if held_out is None else Objective(model, held_out, **how)
+        held_out_loss = None if held_out is None else Objective(model, held_out, evaluation, n_threads)
         self._validation = Validation(held_out_loss, 0 if held_out is None else held_out.n_scored, len(starts))
         self._result = TrainingResult(
             optimizer=settings["optimizer"], all_trials_at_once=evaluation.at_once, evaluation=evaluation.reason
@@ -247,14 +252,14 @@ def mini_batches(dataset: DatasetRNN, batch_size: int | None) -> list[DatasetRNN
 
 
 @contextmanager
-def _threads_for(n_values: int) -> Iterator[None]:
-    """One thread where each operation is on few values: more would wait for each other. Restored afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads if n_values >= PARALLEL_VALUES else 1)
+def _threads(used: int) -> Iterator[int]:
+    """Let torch's operations use so many threads, yield how many they might have used, and restore that."""
+    allowed = torch.get_num_threads()
+    torch.set_num_threads(used)
     try:
-        yield
+        yield allowed
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(allowed)
 
 
 def _spent(epochs: int) -> str:

@@ -1,6 +1,6 @@
 """How to fit: which optimiser, and whether to evaluate all trials at once or one after another."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from spice.errors import ConfigError, did_you_mean
 from spice.resources.dataset import DatasetRNN
 from spice.resources.parallel import TrialsAtOnce, state_derivatives
 from spice.resources.rnn import BaseRNN
+from spice.training.evaluation import Evaluation
 from spice.training.objective import Objective
 from spice.training.parameters import ParameterVector
 
@@ -17,28 +18,10 @@ OPTIMIZERS = ("auto", "lbfgs", "adam")
 FULL_BATCH = 100_000_000  # trials x sessions x actions up to which data and states of a full batch take less than 8 GB
 MINI_BATCH = 1_000_000  # the same, of one step of Adam on larger data
 SHORTEST = 8  # trials of a session from which sweeps pay (benchmarks/README.md)
+SWEEPS = 1000  # sessions x actions up to which sweeps find states faster than the loop
 SAMPLE = (4, 8)  # sessions and trials on which sweeps are compared with the loop
 JITTER = 0.3  # standard deviation of the parameters' change there: a weight of 0 would hide what it weighs
 AGREEMENT = {torch.float64: 1e-5, torch.float32: 1e-3}  # of the gradients there, relative to the largest entry
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How the loss is evaluated.
-
-    Attributes
-    ----------
-    at_once : bool
-        All trials at once (`spice.resources.parallel`), or one after another.
-    coupled : bool
-        Whether the states of an option depend on each other.
-    reason : str
-        Why.
-    """
-
-    at_once: bool
-    coupled: bool = False
-    reason: str = ""
 
 
 def choose_optimizer(optimizer: str, batch_size: int | None, model: nn.Module, dataset: DatasetRNN) -> str:
@@ -98,18 +81,20 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
         Parameter vectors that are evaluated together.
     """
     if type(model).forward is not BaseRNN.forward:
-        return Evaluation(False, reason="the model has a forward of its own")
+        return Evaluation(reason="the model has a forward of its own")
     if is_noisy(model):
-        return Evaluation(False, reason="dropout draws anew in every trial")
+        return Evaluation(reason="dropout draws anew in every trial")
     if dataset.shape[1] < SHORTEST:
-        return Evaluation(False, reason="sessions are short")
+        return Evaluation(reason="sessions are short")
     try:
-        coupled, difference = _compare(model, _sample(dataset), n_rows)
+        evaluation, difference = _compare(model, _sample(dataset), n_rows)
     except Exception as error:  # whatever a user's step does with rows that are trials
-        return Evaluation(False, reason=f"step cannot take all trials at once ({type(error).__name__}: {error})")
+        return Evaluation(reason=f"step cannot take all trials at once ({type(error).__name__}: {error})")
     if not difference <= AGREEMENT[next(model.parameters()).dtype]:
-        return Evaluation(False, reason="states of an option depend on those of others")
-    return Evaluation(True, coupled, "the same on a sample, and faster")
+        return Evaluation(reason="states of an option depend on those of others")
+    return replace(
+        evaluation, sweeps=len(dataset) * dataset.n_actions < SWEEPS, reason="the same on a sample, and faster"
+    )
 
 
 def _sample(dataset: DatasetRNN) -> DatasetRNN:
@@ -120,19 +105,16 @@ def _sample(dataset: DatasetRNN) -> DatasetRNN:
     return dataset.replace(xs, torch.nn.functional.one_hot(options, dataset.n_actions))
 
 
-def _compare(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> tuple[bool, float]:
-    """Whether states are coupled, and the relative difference of the gradients of both ways."""
+def _compare(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> tuple[Evaluation, float]:
+    """All trials at once, and the relative difference of the gradients so found from those through the loop."""
     vector = ParameterVector(model)
     noise = torch.randn(n_rows, len(vector), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = (vector.read().cpu() + JITTER * noise).to(next(model.parameters()).device)
-    coupled = _is_coupled(model, vector, rows[0], sample)
-    at_once = Objective(model, sample, at_once=True, coupled=coupled)
-    results = [objective(rows) for objective in (Objective(model, sample, at_once=False), at_once)]
-    if at_once.fallbacks:
-        return coupled, float("inf")
+    evaluation = Evaluation(at_once=True, coupled=_is_coupled(model, vector, rows[0], sample))
+    results = [Objective(model, sample, way)(rows) for way in (Evaluation(), evaluation)]
     (nll, gradient), (other_nll, other_gradient) = results
     difference = (gradient - other_gradient).abs().max() / gradient.abs().max()
-    return coupled, float(max(difference, (nll - other_nll).abs().max() / nll.abs().max()))
+    return evaluation, float(max(difference, (nll - other_nll).abs().max() / nll.abs().max()))
 
 
 def _is_coupled(model: BaseRNN, vector: ParameterVector, row: torch.Tensor, sample: DatasetRNN) -> bool:
