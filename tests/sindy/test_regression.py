@@ -7,7 +7,8 @@ import pytest
 from spice.equations.terms import evaluate_terms, polynomial_exponents
 from spice.errors import ConfigError
 from spice.sindy import OPTIMIZERS
-from spice.sindy.regression import independent_columns, make_optimizer, sparse_regression
+from spice.sindy.library import independent_columns
+from spice.sindy.regression import make_optimizer, sparse_regression
 from spice.sindy.stability import hold_stable, multiplier_rows
 
 TRUTH = {"rescorla_wagner": {0: -0.3, 1: 0.7, 2: 0.9}, "interaction": {1: 0.6, 2: 0.5, 4: 0.4}, "empty": {}}
