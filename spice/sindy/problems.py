@@ -96,9 +96,10 @@ def pose_problems(
         tame = participant in linear
         terms = np.flatnonzero(exponents[:, 0] <= 1) if tame else np.arange(len(exponents))
         names = [term_name(features, powers) for powers in exponents[terms]]
-        values, target = table[:, terms], table[:, -1]
-        kept, left_out = _tell_apart(values, names, features[0])
-        values, multipliers = values[:, kept], multiplier_rows(samples.features[part], exponents[terms][kept])
+        kept, left_out = _tell_apart(table[:, terms], names, features[0])
+        # the same layout here and in a worker: the last bits of sums depend on it
+        values, target = np.ascontiguousarray(table[:, terms[kept]]), np.ascontiguousarray(table[:, -1])
+        multipliers = np.ascontiguousarray(multiplier_rows(samples.features[part], exponents[terms[kept]]))
         problems.append(
             Problem(
                 participant,

@@ -1,5 +1,6 @@
 """Many small jobs: in this process, and over joblib's worker processes where that pays."""
 
+import functools
 import math
 import multiprocessing
 import time
@@ -8,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
+import threadpoolctl
 
 ALONE = 0.5  # seconds for which this process works alone; from them it guesses how long the rest would take
-# Seconds that workers must promise to save. Two of them take 3 to 5 to start, since they import torch and pysindy
-# (later calls find them there). Threads save nothing: pysindy spends its time in Python.
-WORTHWHILE = 5.0
+# Seconds that workers must promise to save. Two of them take 5 to start, since they import torch and pysindy, and 9
+# where other work goes on; the batches they are sent take next to nothing. Threads save nothing at all: pysindy
+# spends its time in Python.
+WORTHWHILE = 10.0
 
 
 def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple]) -> list[Any]:
@@ -23,7 +26,7 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple]) -> list[Any]:
     Parameters
     ----------
     function : callable
-        Importable; its results depend on its arguments only.
+        Its results depend on its arguments only.
     jobs : sequence of tuple
         Arguments of each call.
 
@@ -42,8 +45,7 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple]) -> list[Any]:
         else:
             size = math.ceil(len(left) / (4 * n_workers))  # some batches for each, as they differ in length
             batches = (left[start : start + size] for start in range(0, len(left), size))
-            with joblib.parallel_config("loky", inner_max_num_threads=1):
-                answers = joblib.Parallel(n_workers)(joblib.delayed(_run)(function, batch) for batch in batches)
+            answers = joblib.Parallel(n_workers, backend="loky")(joblib.delayed(_run)(function, b) for b in batches)
         for more, said in answers:
             results += more
             heard |= said
@@ -56,10 +58,17 @@ def _run(function: Callable[..., Any], jobs: Sequence[tuple], seconds: float = m
     """Results of as many jobs as time allows, but at least one, and the warnings heard, by text and place."""
     end = time.perf_counter() + seconds
     results = []
-    with warnings.catch_warnings(record=True) as heard:
+    # one thread for linear algebra, here as in workers: it is faster for small matrices, and the last bits depend on it
+    with _threads().limit(limits=1, user_api="blas"), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         for job in jobs:
             results.append(function(*job))
             if time.perf_counter() > end:
                 break
     return results, {(w.category, str(w.message), w.filename, w.lineno): w.message for w in heard}
+
+
+@functools.cache
+def _threads() -> threadpoolctl.ThreadpoolController:
+    """What sets the number of threads; looking for it takes some milliseconds."""
+    return threadpoolctl.ThreadpoolController()
