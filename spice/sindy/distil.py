@@ -71,20 +71,7 @@ def distil(
     samples = collect_samples(model, config, dataset) if samples is None else samples
     session_lengths = longest_sessions(dataset) if session_lengths is None else session_lengths
     labels = {participant: dataset.label("participant", participant) for participant in participants}
-    with torch.no_grad():
-        betas = model.scaling_values(torch.as_tensor(list(participants)))
-    problems: list[Problem] = []
-    for module in config.rnn_modules:
-        own = samples[module]
-        _check_samples(module, own, labels)
-        features = (module, *config.library(module))
-        exponents = polynomial_exponents(len(features), config.degree(module, degree), config.has_constant(module))
-        # the threshold speaks of logits: state times beta
-        beta = betas[own.state][:, 0].detach().double().cpu().numpy() if own.state in betas else np.ones(len(labels))
-        thresholds = threshold / np.maximum(np.abs(beta), np.finfo(float).tiny)
-        diverged = {participant for participant, name in linear if name == module}
-        compressed = isinstance(optimizer, str)  # the user's own sees every sample
-        problems += pose_problems(own, participants, features, exponents, thresholds, diverged, compressed)
+    problems = _pose_problems(model, config, samples, labels, degree, optimizer, threshold, linear)
     answers = run_jobs(solve, [(problem, optimizer) for problem in problems])
     _warn_of_dependent(problems, labels)
     grown = [
@@ -97,6 +84,34 @@ def distil(
         module = problem.module
         equations[problem.participant][module] = Equation(module, config.inputs(module), coefficients)
     return equations
+
+
+def _pose_problems(
+    model: BaseRNN,
+    config: SpiceConfig,
+    samples: Mapping[str, ModuleSamples],
+    labels: Mapping[int, object],
+    degree: int,
+    optimizer: str | BaseOptimizer,
+    threshold: float,
+    linear: Collection[tuple[int, str]],
+) -> list[Problem]:
+    """The regressions of all modules and participants."""
+    with torch.no_grad():
+        betas = model.scaling_values(torch.as_tensor(list(labels)))
+    compressed = isinstance(optimizer, str)  # the user's own sees every sample
+    problems: list[Problem] = []
+    for module in config.rnn_modules:
+        own = samples[module]
+        _check_samples(module, own, labels)
+        features = (module, *config.library(module))
+        exponents = polynomial_exponents(len(features), config.degree(module, degree), config.has_constant(module))
+        # the threshold speaks of logits: state times beta
+        beta = betas[own.state][:, 0].detach().double().cpu().numpy() if own.state in betas else np.ones(len(labels))
+        thresholds = threshold / np.maximum(np.abs(beta), np.finfo(float).tiny)
+        diverged = {participant for participant, name in linear if name == module}
+        problems += pose_problems(own, list(labels), features, exponents, thresholds, diverged, compressed)
+    return problems
 
 
 def longest_sessions(dataset: DatasetRNN) -> dict[int, int]:

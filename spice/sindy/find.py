@@ -69,8 +69,8 @@ def find_equations(
 
     def check(model: BaseRNN) -> tuple[Run, list[tuple[int, str]]]:
         run = run_model(model, own)
-        diverging = find_diverging(usual.peaks, run.peaks, own.participants)
-        return run, sorted({*diverging, *find_diverging_on(network, model, probes)})
+        on_data = find_diverging(usual.peaks, run.peaks, own.participants)
+        return run, sorted({*on_data, *find_diverging_on(network, model, probes)})
 
     equations = distil(network, config, own, participants, *settings, samples=samples)
     model = with_equations(network, equations)

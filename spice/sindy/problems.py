@@ -91,29 +91,39 @@ def pose_problems(
         tables = compress(library, samples.next_value, parts)
     else:
         tables = [np.column_stack([library[part], samples.next_value[part]]) for part in parts]
-    problems = []
-    for participant, part, table, threshold in zip(participants, parts, tables, thresholds, strict=True):
-        tame = participant in linear
-        terms = np.flatnonzero(exponents[:, 0] <= 1) if tame else np.arange(len(exponents))
-        names = [term_name(features, powers) for powers in exponents[terms]]
-        kept, left_out = _tell_apart(table[:, terms], names, features[0])
-        # the same layout here and in a worker: the last bits of sums depend on it
-        values, target = np.ascontiguousarray(table[:, terms[kept]]), np.ascontiguousarray(table[:, -1])
-        multipliers = np.ascontiguousarray(multiplier_rows(samples.features[part], exponents[terms[kept]]))
-        problems.append(
-            Problem(
-                participant,
-                features[0],
-                [names[column] for column in kept],
-                values,
-                target,
-                multipliers,
-                float(threshold) * _loss_of_memory(values, target, multipliers),
-                TAME if tame else 1.0,
-                left_out,
-            )
-        )
-    return problems
+    return [
+        _pose(participant, table, samples.features[part], features, exponents, threshold, participant in linear)
+        for participant, part, table, threshold in zip(participants, parts, tables, thresholds, strict=True)
+    ]
+
+
+def _pose(
+    participant: int,
+    table: np.ndarray,
+    met: np.ndarray,
+    features: tuple[str, ...],
+    exponents: np.ndarray,
+    threshold: float,
+    tame: bool,
+) -> Problem:
+    """The regression of one participant, from a table of terms and next value and from what the features were."""
+    terms = np.flatnonzero(exponents[:, 0] <= 1) if tame else np.arange(len(exponents))
+    names = [term_name(features, powers) for powers in exponents[terms]]
+    kept, left_out = _tell_apart(table[:, terms], names, features[0])
+    # the same layout here and in a worker: the last bits of sums depend on it
+    values, target = np.ascontiguousarray(table[:, terms[kept]]), np.ascontiguousarray(table[:, -1])
+    multipliers = np.ascontiguousarray(multiplier_rows(met, exponents[terms[kept]]))
+    return Problem(
+        participant=participant,
+        module=features[0],
+        terms=[names[column] for column in kept],
+        library=values,
+        target=target,
+        multipliers=multipliers,
+        threshold=float(threshold) * _loss_of_memory(values, target, multipliers),
+        limit=TAME if tame else 1.0,
+        left_out=left_out,
+    )
 
 
 def solve(problem: Problem, optimizer: str | BaseOptimizer) -> tuple[dict[str, float], float]:
