@@ -4,7 +4,6 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from spice.equations import Equation, EquationModule, format_number
+from spice.equations import Equation, format_number, with_equations
 from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean, join_problems
 from spice.parameters import check_parameters
 from spice.resources.alignment import align
@@ -23,9 +22,7 @@ from spice.resources.model_agent import ModelAgent
 from spice.resources.rnn import BaseRNN
 from spice.resources.validation import check_dataset
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
-from spice.sindy import distil
-from spice.sindy.distil import longest_sessions
-from spice.sindy.fidelity import find_diverging, warn_if_unfaithful, warn_of_diverging
+from spice.sindy import find_equations
 from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network, negative_log_likelihood
@@ -263,22 +260,16 @@ class SpiceEstimator(BaseEstimator):
 
     def _distil(self, dataset: DatasetRNN, visited: DatasetRNN, participants: list[int]) -> None:
         """Stage 2."""
-        network = self.rnn_model_
-        own = dataset[torch.isin(dataset.participants, torch.tensor(participants))]
-        settings = (self.sindy_degree, self.sindy_optimizer, self.sindy_threshold, longest_sessions(dataset))
-        equations = distil(network, self.spice_config, visited, participants, *settings)
-        model = self._with_equations(network, equations)
-        probes = probe_sessions(own)  # what holds on the data may still explode in the next session
-        diverging = sorted({*find_diverging(network, model, own), *find_diverging(network, model, probes)})
-        if diverging:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SpiceWarning)  # said already, and in the sentence below
-                again = sorted({participant for participant, _ in diverging})
-                equations |= distil(network, self.spice_config, visited, again, *settings, linear=diverging)
-            model = self._with_equations(network, equations)
-            still = find_diverging(network, model, own)
-            warn_of_diverging(still or diverging, own, mended=not still)
-        warn_if_unfaithful(network, model, own)
+        equations, model = find_equations(
+            self.rnn_model_,
+            self.spice_config,
+            dataset,
+            participants,
+            visited=None if self.sindy_data == "on-policy" else visited,
+            degree=self.sindy_degree,
+            optimizer=self.sindy_optimizer,
+            threshold=self.sindy_threshold,
+        )
         self._set_equations(equations, model)
 
     def _participants_to_distil(self, dataset: DatasetRNN) -> list[int]:
@@ -329,16 +320,6 @@ class SpiceEstimator(BaseEstimator):
         model.set_initial_state()  # drop the last pass: its tensors hold the graph
         self.rnn_model_ = model
         self.rnn_agent = ModelAgent(model)
-
-    def _with_equations(self, model: BaseRNN, equations: dict[int, dict[str, Equation]]) -> BaseRNN:
-        """Let equations stand in for the modules of a copy of a model."""
-        modules = {}
-        for name in self.spice_config.rnn_modules:
-            rows = {participant: entry[name] for participant, entry in equations.items()}
-            modules[name] = EquationModule(rows, model.n_participants).to(self.device)
-        copy = deepcopy(model).eval()
-        copy.integrate_equations(modules)
-        return copy
 
     def _set_equations(self, equations: dict[int, dict[str, Equation]], model: BaseRNN) -> None:
         self.spice_model_ = model
@@ -516,7 +497,7 @@ class SpiceEstimator(BaseEstimator):
         if "spice" in files:
             path, card, payload = files["spice"]
             equations = equations_of(payload, card, self.spice_config, path)
-            models["spice"] = self._with_equations(models["spice"], equations)
+            models["spice"] = with_equations(models["spice"], equations)
         self._take_on(cards[0])  # only now: a file that does not fit leaves the estimator as it was
         if "rnn" in models:
             self._set_network(models["rnn"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from spice.equations import Equation, with_equations
 from spice.errors import SpiceWarning
 from spice.estimator import SpiceEstimator
 from spice.precoded import (
@@ -16,7 +17,11 @@ from spice.precoded import (
     RescorlaWagnerRNN,
 )
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
+from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
+from spice.resources.rnn import BaseRNN
+
+CHOSEN = "x_value_reward_chosen"
 
 
 def random_dataset(
@@ -90,3 +95,35 @@ def fitted_people(people_data) -> SpiceEstimator:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpiceWarning)  # so few epochs do not converge
         return estimator.fit(people_data)
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., SpiceConfig]:
+    """A Rescorla-Wagner configuration with some entries changed."""
+
+    def make(**changes) -> SpiceConfig:
+        settings = {
+            "rnn_modules": [CHOSEN],
+            "control_parameters": ["c_action", "c_reward"],
+            "library_setup": {CHOSEN: ["c_reward"]},
+            "filter_setup": {CHOSEN: ["c_action", 1, True]},
+        }
+        return SpiceConfig(**settings | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[..., BaseRNN]:
+    """A model whose modules are these equations: for each module a list of coefficients, one entry per participant."""
+    controls = {CHOSEN: ("c_reward",), "x_learning_rate_reward": ("c_reward", "c_value_reward")}
+
+    def make(terms, model_class=RescorlaWagnerRNN, n_actions=2) -> BaseRNN:
+        n_participants = len(next(iter(terms.values())))
+        equations = {
+            person: {name: Equation(name, controls.get(name, ()), entries[person]) for name, entries in terms.items()}
+            for person in range(n_participants)
+        }
+        return with_equations(model_class.build(n_actions, n_participants, hidden_size=2).double(), equations)
+
+    return make

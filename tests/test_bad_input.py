@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spice.errors import ConfigError, DataError, ModuleOutputError, SpiceError, SpiceWarning, StabilityWarning
-from spice.estimator import SpiceConfig, SpiceEstimator
+from spice.estimator import SpiceEstimator
 from spice.precoded import (
     FORGETTING_RNN_CONFIG,
     RESCORLA_WAGNER_CONFIG,
@@ -169,17 +169,7 @@ def test_text_instead_of_numbers():
 # ---------------------------------------------------------------------- configurations
 
 
-def config(**changes):
-    settings = {
-        "rnn_modules": [CHOSEN],
-        "control_parameters": ["c_action", "c_reward"],
-        "library_setup": {CHOSEN: ["c_reward"]},
-        "filter_setup": {CHOSEN: ["c_action", 1, True]},
-    }
-    return SpiceConfig(**settings | changes)
-
-
-def test_names_that_match_no_module(agent_data):
+def test_names_that_match_no_module(agent_data, config):
     name = "x_value_reward_choosen"
     wrong = config(rnn_modules=[name], library_setup={name: ["c_reward"]}, filter_setup={})
     assert refusal(agent_data, kind=ConfigError, config=wrong) == (
@@ -197,7 +187,7 @@ def test_names_that_match_no_module(agent_data):
     )
 
 
-def test_names_that_match_no_signal(agent_data):
+def test_names_that_match_no_signal(agent_data, config):
     with pytest.raises(ConfigError) as caught:
         config(library_setup={CHOSEN: ["c_rewad"]})
     assert str(caught.value) == (
@@ -211,7 +201,7 @@ def test_names_that_match_no_signal(agent_data):
     )
 
 
-def test_names_that_match_no_filter(agent_data):
+def test_names_that_match_no_filter(agent_data, config):
     with pytest.raises(ConfigError) as caught:
         config(filter_setup={CHOSEN: ["c_acton", 1, True]})
     assert str(caught.value) == (
@@ -220,7 +210,7 @@ def test_names_that_match_no_filter(agent_data):
     )
 
 
-def test_a_filter_that_leaves_no_samples(agent_data):
+def test_a_filter_that_leaves_no_samples(agent_data, config):
     wrong = config(filter_setup={CHOSEN: [["c_action", 1, True], ["c_reward", 7, False]]})
     assert refusal(agent_data, config=wrong) == (
         "the filter of the module 'x_value_reward_chosen' (c_action == 1, c_reward == 7) leaves no samples: no trial "
@@ -228,7 +218,7 @@ def test_a_filter_that_leaves_no_samples(agent_data):
     )
 
 
-def test_a_wrong_configuration_shows_before_the_fit(agent_data):
+def test_a_wrong_configuration_shows_before_the_fit(agent_data, config):
     wrong = config(filter_setup={CHOSEN: ["c_action", 5, True]})
     estimator = make(config=wrong, epochs=10**6, optimizer="adam")  # would take hours
     with pytest.raises(DataError, match="leaves no samples"):

@@ -1,12 +1,15 @@
-"""An equation in a network module's place, with the same call signature."""
+"""Equations in network modules' places, with the same call signature."""
 
 from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import nn
 
 from spice.equations.equation import Equation, unite_terms
-from spice.equations.terms import term_exponents
+from spice.equations.terms import CONSTANT, term_exponents
+from spice.resources.rnn import BaseRNN
 
 # A diverging equation stays finite (so that probabilities exist); it is reported by a StabilityWarning.
 STATE_LIMIT = 1e4
@@ -26,18 +29,16 @@ class EquationModule(nn.Module):
     def __init__(self, equations: Mapping[int, Equation], n_participants: int):
         super().__init__()
         features = next(iter(equations.values())).features
-        self.terms = unite_terms(equations.values(), features)
+        others = [term for term in unite_terms(equations.values(), features) if term != CONSTANT]
+        self.terms = [CONSTANT, *others]  # the sum starts from the constant, be it 0
         self.exponents = [term_exponents(features, term) for term in self.terms]
         table = torch.full((n_participants, len(self.terms)), torch.nan, dtype=torch.float64)
         for participant, equation in equations.items():
             row = [equation.coefficients.get(term, 0.0) for term in self.terms]
             table[participant] = torch.tensor(row, dtype=torch.float64)
-        known = torch.zeros(n_participants, dtype=torch.bool)
-        known[list(equations)] = True
         self.coefficients: torch.Tensor
-        self.known: torch.Tensor
         self.register_buffer("coefficients", table)
-        self.register_buffer("known", known)
+        self._last: tuple[torch.Tensor | None, tuple, tuple[torch.Tensor, ...]] | None = None
 
     def forward(
         self,
@@ -47,13 +48,47 @@ class EquationModule(nn.Module):
         participant: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Next value of the state; arguments and result as in ``UpdateModule.forward``."""
-        rows = self.coefficients[participant].to(value.dtype)
+        constant, *coefficients = self._look_up(participant, value)
         factors = (value, *inputs.unbind(-1))
-        next_value = torch.where(self.known[participant].unsqueeze(-1), 0.0, torch.nan).to(value.dtype) + 0 * value
-        for index, powers in enumerate(self.exponents):
-            product = rows[:, index, None]
-            for factor, power in zip(factors, powers, strict=True):
-                if power:
-                    product = product * (factor if power == 1 else factor**power)
-            next_value = next_value + product
+        next_value = constant
+        for coefficient, powers in zip(coefficients, self.exponents[1:], strict=True):
+            next_value = torch.addcmul(next_value, coefficient, _monomial(factors, powers))
         return next_value.clamp(-STATE_LIMIT, STATE_LIMIT)
+
+    def _look_up(self, participant: torch.Tensor | None, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Coefficients by term, each of the value's shape; kept while the same tensor of participants comes: a pass."""
+        key = (value.shape, value.dtype, value.device)
+        if self._last is not None and self._last[0] is participant and self._last[1] == key:
+            return self._last[2]
+        rows = self.coefficients[participant].to(value.dtype).T
+        found = rows.unsqueeze(-1).expand(-1, *value.shape).contiguous().unbind(0)
+        self._last = (participant, key, found)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}  # of no use in copies and files
+
+
+def _monomial(factors: tuple[torch.Tensor, ...], powers: tuple[int, ...]) -> torch.Tensor:
+    present = [f if power == 1 else f**power for f, power in zip(factors, powers, strict=True) if power]
+    product = present[0]
+    for factor in present[1:]:
+        product = product * factor
+    return product
+
+
+def with_equations(model: BaseRNN, equations: Mapping[int, Mapping[str, Equation]]) -> BaseRNN:
+    """A copy of a model with equations in its modules' place.
+
+    Parameters
+    ----------
+    model : BaseRNN
+        The network.
+    equations : mapping of int to mapping of str to Equation
+        By participant number, then by module: the same modules for everyone.
+    """
+    copy = deepcopy(model).eval()
+    modules = next(iter(equations.values()))
+    rows = {name: {participant: entry[name] for participant, entry in equations.items()} for name in modules}
+    copy.integrate_equations({name: EquationModule(row, model.n_participants) for name, row in rows.items()})
+    return copy.to(next(model.parameters()).device)

@@ -79,4 +79,8 @@ def evaluate_terms(features: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     -------
     np.ndarray, shape (n_samples, n_terms)
     """
-    return np.prod(features[:, None, :] ** exponents[None, :, :], axis=-1)
+    values = np.ones((len(exponents), len(features)))
+    for row, powers in zip(values, exponents, strict=True):
+        for factor in np.flatnonzero(powers):
+            row *= features[:, factor] ** int(powers[factor])
+    return values.T

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from spice.errors import ConfigError
 
@@ -108,18 +109,18 @@ class Columns:
         """Column of the participant's number."""
         return self.names.index("participant")
 
-    @property
+    @cached_property
     def shown(self) -> tuple[str, ...]:
         """Inputs shown before the choice: those that have a ``next_`` partner."""
         return tuple(name for name in self._further if NEXT + name in self.names)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Inputs seen with the outcome."""
         paired = {NEXT + name for name in self.shown} | set(self.shown)
         return tuple(name for name in self._further if name not in paired)
 
-    @property
+    @cached_property
     def all_inputs(self) -> tuple[str, ...]:
         """Inputs, shown inputs, then the shown inputs of the coming trial."""
         return self.inputs + self.shown + tuple(NEXT + name for name in self.shown)

@@ -8,17 +8,15 @@ import torch
 from pysindy.optimizers import BaseOptimizer
 
 from spice.equations import Equation
-from spice.equations.terms import evaluate_terms, polynomial_exponents, term_name
+from spice.equations.terms import polynomial_exponents
 from spice.errors import DataError, LibraryWarning
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
-from spice.sindy.regression import independent_columns, sparse_regression
+from spice.sindy.problems import Problem, pose_problems, solve
 from spice.sindy.samples import ModuleSamples, collect_samples
-from spice.sindy.stability import hold_stable, multiplier_rows, warn_if_unstable
-
-TAME = 0.9  # largest multiplier where an equation diverged at 1: constants must not pile up either
-LONGEST_MEMORY = 0.1  # share of a value lost per trial below which memory no longer lowers the threshold
+from spice.sindy.stability import warn_if_unstable
+from spice.sindy.workers import run_jobs
 
 
 def distil(
@@ -31,6 +29,7 @@ def distil(
     threshold: float = 0.05,
     session_lengths: Mapping[int, int] | None = None,
     linear: Collection[tuple[int, str]] = (),
+    samples: Mapping[str, ModuleSamples] | None = None,
 ) -> dict[int, dict[str, Equation]]:
     """Sparse equations of every module for every participant.
 
@@ -56,6 +55,8 @@ def distil(
     linear : collection of (int, str)
         Participants and modules whose libraries hold no higher powers of the state and whose multipliers are held
         within [-0.9, 0.9]: those whose equations diverged.
+    samples : mapping of str to ModuleSamples, optional
+        What a pass of the network over the sessions gave, by module; default is to run it.
 
     Returns
     -------
@@ -67,95 +68,85 @@ def distil(
     DataError
         If a participant has no samples for a module.
     """
-    samples = collect_samples(model, config, dataset)
+    samples = collect_samples(model, config, dataset) if samples is None else samples
     session_lengths = longest_sessions(dataset) if session_lengths is None else session_lengths
-    multipliers: list[tuple[object, str, float, int]] = []
-    with torch.no_grad():
-        scaling = model.scaling_values(torch.as_tensor(list(participants)))
+    labels = {participant: dataset.label("participant", participant) for participant in participants}
+    problems = _pose_problems(model, config, samples, labels, degree, optimizer, threshold, linear)
+    answers = run_jobs(solve, [(problem, optimizer) for problem in problems])
+    _warn_of_dependent(problems, labels)
+    grown = [
+        (labels[p.participant], p.module, free, session_lengths[p.participant])
+        for p, (_, free) in zip(problems, answers, strict=True)
+    ]
+    warn_if_unstable(grown)
     equations: dict[int, dict[str, Equation]] = {participant: {} for participant in participants}
-    for module in config.rnn_modules:
-        betas = scaling.get(samples[module].state or "")
-        exponents = polynomial_exponents(
-            1 + len(config.library(module)), config.degree(module, degree), config.has_constant(module)
-        )
-        merged: dict[str, list] = {}
-        for row, participant in enumerate(participants):
-            own = samples[module].of(participant)
-            if not len(own.next_value):
-                raise DataError(
-                    f"participant {dataset.label('participant', participant)!r} has no samples for the module "
-                    f"{module!r}: "
-                    "its filter is never fulfilled in their trials. Leave the participant out, or correct filter_setup."
-                )
-            beta = 1.0 if betas is None else betas[row].item()
-            features = (module, *config.library(module))
-            tame = (participant, module) in linear
-            powers, limit = (exponents[exponents[:, 0] <= 1], TAME) if tame else (exponents, 1.0)
-            coefficients, multiplier, dependent = _fit_module(own, features, powers, beta, optimizer, threshold, limit)
-            equations[participant][module] = Equation(module, config.inputs(module), coefficients)
-            label = dataset.label("participant", participant)
-            multipliers.append((label, module, multiplier, session_lengths[participant]))
-            for sentence in dependent:
-                merged.setdefault(sentence, []).append(label)
-        _notify(module, merged, len(participants))
-    warn_if_unstable(multipliers)
+    for problem, (coefficients, _) in zip(problems, answers, strict=True):
+        module = problem.module
+        equations[problem.participant][module] = Equation(module, config.inputs(module), coefficients)
     return equations
+
+
+def _pose_problems(
+    model: BaseRNN,
+    config: SpiceConfig,
+    samples: Mapping[str, ModuleSamples],
+    labels: Mapping[int, object],
+    degree: int,
+    optimizer: str | BaseOptimizer,
+    threshold: float,
+    linear: Collection[tuple[int, str]],
+) -> list[Problem]:
+    """The regressions of all modules and participants."""
+    with torch.no_grad():
+        betas = model.scaling_values(torch.as_tensor(list(labels)))
+    compressed = isinstance(optimizer, str)  # the user's own sees every sample
+    problems: list[Problem] = []
+    for module in config.rnn_modules:
+        own = samples[module]
+        _check_samples(module, own, labels)
+        features = (module, *config.library(module))
+        exponents = polynomial_exponents(len(features), config.degree(module, degree), config.has_constant(module))
+        # the threshold speaks of logits: state times beta
+        beta = betas[own.state][:, 0].detach().double().cpu().numpy() if own.state in betas else np.ones(len(labels))
+        thresholds = threshold / np.maximum(np.abs(beta), np.finfo(float).tiny)
+        diverged = {participant for participant, name in linear if name == module}
+        problems += pose_problems(own, list(labels), features, exponents, thresholds, diverged, compressed)
+    return problems
 
 
 def longest_sessions(dataset: DatasetRNN) -> dict[int, int]:
     """Trials of each participant's longest session."""
-    trials = dataset.observed.sum(1)
-    return {p: int(trials[dataset.participants == p].max()) for p in dataset.participants.unique().tolist()}
+    lengths: dict[int, int] = {}
+    for participant, trials in zip(dataset.participants.tolist(), dataset.observed.sum(1).tolist(), strict=True):
+        lengths[participant] = max(trials, lengths.get(participant, 0))
+    return lengths
 
 
-def _fit_module(
-    samples: ModuleSamples,
-    features: tuple[str, ...],
-    exponents: np.ndarray,
-    beta: float,
-    optimizer: str | BaseOptimizer,
-    threshold: float,
-    limit: float,
-) -> tuple[dict[str, float], float, list[str]]:
-    """Coefficients of one module and participant, the multiplier without limits, and the terms that were left out.
-
-    Thresholds act in the logits' units (state times beta), on what a term adds up to: a state that carries the share a
-    of its value lets a contribution grow to 1 / (1 - |a|) times its size, so slow learning is not taken for none.
-    """
-    library = evaluate_terms(samples.features, exponents)
-    names = [term_name(features, row) for row in exponents]
-    # a state that never moves equals the constant: the state is kept, "unchanged" being no discovery
-    order = np.array(sorted(range(len(names)), key=lambda column: names[column] != features[0]))
-    kept, dependent = independent_columns(library, order)
-    left_out = [
-        f"{names[column]} (= {' and '.join(names[other] for other in others)})"
-        if others
-        else f"{names[column]} (always 0)"
-        for column, others in dependent.items()
-    ]
-    rows = multiplier_rows(samples.features, exponents[kept])
-    carried = np.abs(rows @ np.linalg.lstsq(library[:, kept], samples.next_value, rcond=None)[0]).max(initial=0.0)
-    least_effect = threshold * max(1 - carried, LONGEST_MEMORY) / max(abs(beta), np.finfo(float).tiny)
-    values = sparse_regression(library[:, kept], samples.next_value, optimizer, least_effect)
-    multipliers = rows @ values
-    held = hold_stable(library[:, kept], samples.next_value, values, rows, limit)
-    coefficients = {names[column]: float(value) for column, value in zip(kept, held, strict=True) if value != 0}
-    return coefficients, float(multipliers[np.abs(multipliers).argmax()]), left_out
+def _check_samples(module: str, samples: ModuleSamples, labels: Mapping[int, object]) -> None:
+    without = ~np.isin(list(labels), samples.participant)
+    if without.any():
+        raise DataError(
+            f"participant {list(labels.values())[without.argmax()]!r} has no samples for the module {module!r}: its "
+            "filter is never fulfilled in their trials. Leave the participant out, or correct filter_setup."
+        )
 
 
-def _notify(module: str, merged: dict[str, list], n_participants: int) -> None:
+def _warn_of_dependent(problems: Sequence[Problem], labels: Mapping[int, object]) -> None:
     """Say which candidate terms the data cannot tell apart, and for whom."""
-    if not merged:
-        return
-    texts = [
-        sentence
-        if len(labels) == n_participants
-        else f"{sentence} for participant(s) {', '.join(map(repr, labels[:5]))}{' ...' if len(labels) > 5 else ''}"
-        for sentence, labels in merged.items()
-    ]
-    warnings.warn(
-        f"the library of {module!r} holds terms that the data cannot tell from others; they were left out: "
-        f"{', '.join(texts)}.",
-        LibraryWarning,
-        stacklevel=4,
-    )
+    found: dict[str, dict[str, list]] = {}
+    for problem in problems:
+        for sentence in problem.left_out:
+            found.setdefault(problem.module, {}).setdefault(sentence, []).append(labels[problem.participant])
+    for module, sentences in found.items():
+        texts = [
+            sentence
+            if len(people) == len(labels)
+            else f"{sentence} for participant(s) {', '.join(map(repr, people[:5]))}{' ...' if len(people) > 5 else ''}"
+            for sentence, people in sentences.items()
+        ]
+        warnings.warn(
+            f"the library of {module!r} holds terms that the data cannot tell from others; they were left out: "
+            f"{', '.join(texts)}.",
+            LibraryWarning,
+            stacklevel=6,
+        )

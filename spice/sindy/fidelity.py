@@ -1,7 +1,8 @@
-"""Do equations follow their network? Run both over the data and say where they part."""
+"""Do equations follow their network? Run both over the same data and say where they part."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -14,38 +15,77 @@ from spice.training import negative_log_likelihood
 
 FACTOR = 10.0  # a state this many times beyond the network's range has grown without bound
 LOSS = 0.02  # nats per trial that equations may lose against the network unsaid
+PEOPLE = 1000  # who run at a time, so that records of many people need not be kept
 
 
-def find_diverging(network: BaseRNN, equations: BaseRNN, dataset: DatasetRNN) -> list[tuple[int, str]]:
-    """Find equations whose state leaves the network's range by far when they run over the data.
+@dataclass(frozen=True)
+class Run:
+    """A pass of a model over data.
+
+    Attributes
+    ----------
+    record : Recorder
+        What its modules saw and answered.
+    peaks : dict of str to torch.Tensor, each (n_sessions,)
+        Largest size of each module's state.
+    loss : float
+        Negative log-likelihood of the choices, nats.
+    """
+
+    record: Recorder
+    peaks: dict[str, torch.Tensor]
+    loss: float
+
+
+def run_model(model: BaseRNN, dataset: DatasetRNN) -> Run:
+    """Let a model run over data."""
+    with torch.no_grad(), model.recording() as record:
+        logits, _ = model(dataset.xs, batch_first=True)
+    peaks = {name: record.call(name).value.abs().amax((0, 2)).cpu() for name in model.submodules_rnn}
+    return Run(record, peaks, float(negative_log_likelihood(logits, dataset.ys.to(logits))))
+
+
+def find_diverging(
+    usual: Mapping[str, torch.Tensor], reached: Mapping[str, torch.Tensor], participants: torch.Tensor
+) -> list[tuple[int, str]]:
+    """Find equations whose state left the network's range by far.
 
     Parameters
     ----------
-    network : BaseRNN
-        The fitted network.
-    equations : BaseRNN
-        The same model with equations in its modules' place.
-    dataset : DatasetRNN
-        Sessions of participants that have equations.
+    usual, reached : mapping of str to torch.Tensor, each (n_sessions,)
+        Largest sizes of each module's state: the network's, and the equations'.
+    participants : torch.Tensor of int64, shape (n_sessions,)
+        Whose sessions they are.
 
     Returns
     -------
     list of (int, str)
         Participant number and module.
     """
-    records: list[Recorder] = []
-    for model in (network, equations):
-        with torch.no_grad(), model.recording() as record:
-            model(dataset.xs, batch_first=True)
-        records.append(record)
+    people, rows = participants.unique(return_inverse=True)
     found = []
-    for module in equations.submodules_sindy:
-        peaks = [record.call(module).value.abs().amax((0, 2)).cpu() for record in records]
-        for participant in dataset.participants.unique().tolist():
-            sessions = dataset.participants == participant
-            usual, reached = (float(peak[sessions].max()) for peak in peaks)
-            if reached >= STATE_LIMIT or reached > FACTOR * (usual + 1):
-                found.append((participant, module))
+    for module in reached:
+        network, equations = (
+            torch.zeros_like(peaks[module][: len(people)]).scatter_reduce(0, rows, peaks[module], "amax")
+            for peaks in (usual, reached)
+        )
+        beyond = (equations >= STATE_LIMIT) | (equations > FACTOR * (network + 1))
+        found += [(person, module) for person in people[beyond].tolist()]
+    return found
+
+
+def find_diverging_on(network: BaseRNN, equations: BaseRNN, dataset: DatasetRNN) -> list[tuple[int, str]]:
+    """Like `find_diverging`, by running both models: the network only where the equations reach far enough to tell."""
+    found = []
+    for people in dataset.participants.unique().split(PEOPLE):
+        part = dataset[torch.isin(dataset.participants, people)]
+        reached = run_model(equations, part).peaks
+        far = torch.stack([peaks > FACTOR for peaks in reached.values()]).any(0)
+        rows = torch.isin(part.participants, part.participants[far])
+        if rows.any():
+            usual = run_model(network, part[rows]).peaks
+            reached = {module: peaks[rows] for module, peaks in reached.items()}
+            found += find_diverging(usual, reached, part.participants[rows])
     return found
 
 
@@ -58,21 +98,17 @@ def warn_of_diverging(found: Sequence[tuple[int, str]], dataset: DatasetRNN, men
         if mended
         else "Use a lower sindy_degree or a higher sindy_threshold, and do not trust their predictions."
     )
-    warnings.warn(f"equations that grow without bound over a session: {shown}. {fate}", StabilityWarning, stacklevel=4)
+    warnings.warn(f"equations that grow without bound over a session: {shown}. {fate}", StabilityWarning, stacklevel=5)
 
 
-def warn_if_unfaithful(network: BaseRNN, equations: BaseRNN, dataset: DatasetRNN) -> None:
+def warn_if_unfaithful(network: Run, equations: Run, dataset: DatasetRNN) -> None:
     """Warn about equations that predict the data much worse than their network."""
-    losses = []
-    for model in (network, equations):
-        with torch.no_grad():
-            logits, _ = model(dataset.xs, batch_first=True)
-        losses.append(float(negative_log_likelihood(logits, dataset.ys.to(logits))) / max(dataset.n_scored, 1))
-    if losses[1] - losses[0] > LOSS:
+    before, after = (run.loss / max(dataset.n_scored, 1) for run in (network, equations))
+    if after - before > LOSS:
         warnings.warn(
-            f"the equations predict the data worse than the network: negative log-likelihood {losses[1]:.3f} against "
-            f"{losses[0]:.3f} per trial. What the network does is not in their library: raise sindy_degree, lower "
+            f"the equations predict the data worse than the network: negative log-likelihood {after:.3f} against "
+            f"{before:.3f} per trial. What the network does is not in their library: raise sindy_degree, lower "
             "sindy_threshold, or give the model further signals.",
             SpiceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -6,17 +6,18 @@ from collections.abc import Callable
 import numpy as np
 import pysindy
 from pysindy.optimizers import BaseOptimizer
+from sklearn import config_context
 from sklearn.base import clone
 
 from spice.errors import ConfigError, did_you_mean
 
 RIDGE = 1e-10  # only against numerical singularity: dependent columns are dropped before
-DEPENDENT = 1e-3  # a column whose part outside the span of the others is below this share of it
 
+# the last step, least squares on the terms that are left, is done here for all of them: pysindy's takes longer
 OPTIMIZERS: dict[str, Callable[[float], BaseOptimizer]] = {
-    "STLSQ": lambda threshold: pysindy.STLSQ(threshold=threshold, alpha=RIDGE),
+    "STLSQ": lambda threshold: pysindy.STLSQ(threshold=threshold, alpha=RIDGE, unbias=False),
     "SR3": lambda threshold: pysindy.SR3(
-        reg_weight_lam=pysindy.SR3.calculate_l0_weight(threshold, 1.0), relax_coeff_nu=1.0, max_iter=1000, unbias=True
+        reg_weight_lam=pysindy.SR3.calculate_l0_weight(threshold, 1.0), relax_coeff_nu=1.0, max_iter=1000, unbias=False
     ),
     "SSR": lambda threshold: pysindy.SSR(alpha=RIDGE, max_iter=100),
     "FROLS": lambda threshold: pysindy.FROLS(alpha=RIDGE, max_iter=100),
@@ -43,49 +44,13 @@ def make_optimizer(optimizer: str | BaseOptimizer, threshold: float) -> BaseOpti
     return clone(optimizer)
 
 
-def independent_columns(library: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:
-    """Columns that are not linear combinations of those before them.
-
-    Parameters
-    ----------
-    library : np.ndarray, shape (n_samples, n_terms)
-        Candidate terms.
-    order : np.ndarray of int, shape (n_terms,)
-        Which column to consider first.
-
-    Returns
-    -------
-    kept : np.ndarray of int
-        Kept columns, ascending.
-    dependent : dict of int to list of int
-        For each dropped column those kept columns that it is a combination of.
-    """
-    norms = np.linalg.norm(library, axis=0)
-    kept: list[int] = []
-    dependent: dict[int, list[int]] = {}
-    for column in order:
-        target = library[:, column]
-        if norms[column] == 0:
-            dependent[int(column)] = []
-            continue
-        if kept:
-            base = library[:, kept] / norms[kept]
-            weights = np.linalg.lstsq(base, target / norms[column], rcond=None)[0]
-            if np.linalg.norm(target / norms[column] - base @ weights) < DEPENDENT:
-                dependent[int(column)] = [k for k, w in zip(kept, weights, strict=True) if abs(w) > DEPENDENT]
-                continue
-        kept.append(int(column))
-    return np.array(sorted(kept), dtype=int), dependent
-
-
 def sparse_regression(
     library: np.ndarray, target: np.ndarray, optimizer: str | BaseOptimizer, threshold: float
 ) -> np.ndarray:
     """Sparse coefficients of the library's columns.
 
     A column's scale is its root mean square, so that the threshold speaks of contributions to the target and
-    does not depend on the units of rewards or states. The samples are compressed to the triangular factor of
-    a QR decomposition: every least-squares problem on them is the same as on all samples.
+    does not depend on the units of rewards or states.
 
     Parameters
     ----------
@@ -105,31 +70,43 @@ def sparse_regression(
     """
     if not isinstance(optimizer, str):  # the user's own: its thresholds and constraints speak of the terms as they are
         return make_optimizer(optimizer, threshold).fit(library, target[:, None]).coef_[0]
+    if not target.any() or not library.shape[1]:  # SSR and FROLS cannot do without a target
+        return np.zeros(library.shape[1])
     scale = np.sqrt(np.mean(library**2, axis=0))
-    compressed = np.linalg.qr(np.column_stack([library / scale, target]), mode="r") / np.sqrt(len(target))
-    matrix, vector = compressed[:, :-1], compressed[:, -1]
-    if not target.any():  # SSR and FROLS cannot do without a target
-        return np.zeros(matrix.shape[1])
+    matrix, vector = library / (scale * np.sqrt(len(target))), target / np.sqrt(len(target))
+    full = _least_squares(matrix, vector)
     if matrix.shape[1] == 1:  # nothing to select among
-        least_squares = np.linalg.lstsq(matrix, vector, rcond=None)[0]
-        return np.where(np.abs(least_squares) >= threshold, least_squares, 0.0) / scale
+        return np.where(np.abs(full) >= threshold, full, 0.0) / scale
+    if optimizer == "STLSQ" and (np.abs(full) >= threshold).all():  # nothing to drop: least squares is its answer
+        return full / scale
     method = make_optimizer(optimizer, threshold)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         # a module may well be left without terms
         warnings.filterwarnings("ignore", message="Sparsity parameter is too big", category=UserWarning)
         method.fit(matrix, vector[:, None])
     if isinstance(method, (pysindy.SSR, pysindy.FROLS)):
-        return _sparsest_within(method.history_, matrix, vector, threshold) / scale
-    return method.coef_[0] / scale
+        return _sparsest_within(method.history_, full, matrix, vector, threshold) / scale
+    return _least_squares(matrix, vector, method.coef_[0] != 0) / scale
 
 
-def _sparsest_within(history: list, matrix: np.ndarray, vector: np.ndarray, threshold: float) -> np.ndarray:
+def _least_squares(matrix: np.ndarray, vector: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
+    """Least-squares coefficients of the present columns (default all), 0 for the others."""
+    present = np.ones(matrix.shape[1], dtype=bool) if present is None else present
+    coefficients = np.zeros(matrix.shape[1])
+    if present.any():
+        coefficients[present] = np.linalg.lstsq(matrix[:, present], vector, rcond=None)[0]
+    return coefficients
+
+
+def _sparsest_within(
+    history: list, full: np.ndarray, matrix: np.ndarray, vector: np.ndarray, threshold: float
+) -> np.ndarray:
     """The sparsest of the visited models whose error exceeds the best one's by less than the threshold.
 
     SSR and FROLS visit models of every size; at their defaults they stop too early or prune true terms even
     without noise.
     """
-    full = np.linalg.lstsq(matrix, vector, rcond=None)[0]  # pysindy's histories have neither this nor the empty one
+    # pysindy's histories have neither the full model nor the empty one
     visited = [np.zeros_like(full), full, *(np.asarray(coef).reshape(-1) for coef in history)]
     models = sorted(visited, key=np.count_nonzero)
     errors = [np.sum((vector - matrix @ coef) ** 2) for coef in models]

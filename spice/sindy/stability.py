@@ -28,12 +28,15 @@ def multiplier_rows(features: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     np.ndarray, shape (n_inputs, n_terms)
         ``rows @ coefficients`` is the multiplier at each different input: the sum of the terms linear in the state.
     """
+    linear = exponents[:, 0] == 1
+    if not exponents[linear, 1:].any():  # no input has a part in it
+        return linear[None].astype(float)
     met = np.unique(features[:, 1:], axis=0)
     products = np.prod(met[:, None, :] ** exponents[None, :, 1:], axis=-1)
     # thinned out, but never without the extremes of a term, where a multiplier is largest
     some = np.linspace(0, len(met) - 1, MOST_INPUTS).astype(int)
     kept = np.unique(np.concatenate([some, products.argmin(0), products.argmax(0)]))
-    return np.where(exponents[:, 0] == 1, products[kept], 0.0)
+    return np.where(linear, products[kept], 0.0)
 
 
 def hold_stable(
@@ -110,5 +113,5 @@ def warn_if_unstable(found: list[tuple[object, str, float, int]]) -> None:
             "[-1, 1]; compare their predictions with the network's, and fit more data or a smaller hidden_size "
             "if they differ.",
             StabilityWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

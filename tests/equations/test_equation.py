@@ -1,14 +1,16 @@
 """Terms, equations and the modules that evaluate them, held against plain evaluation."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
 import sympy
 import torch
 
-from spice.equations import Equation, EquationModule, term_exponents, term_name
+from spice.equations import Equation, EquationModule, term_exponents, term_name, with_equations
 from spice.equations.terms import evaluate_terms, polynomial_exponents
+from spice.precoded import RescorlaWagnerRNN
 
 FEATURES = ("x_value", "c_reward", "c_reward_2")
 CUBIC = Equation(
@@ -152,3 +154,28 @@ def test_a_diverging_equation_stays_finite():
     for _ in range(50):
         value = module(value, torch.zeros(1, 2, 0), None, torch.tensor([0]))
     assert torch.isfinite(value).all()
+
+
+def test_coefficients_are_looked_up_once_while_the_participants_stay(monkeypatch):
+    module = EquationModule({0: Equation("x", (), {"x": 0.5}), 1: Equation("x", (), {"1": 2.0})}, 2)
+    value, inputs = torch.ones(2, 2), torch.zeros(2, 2, 0)
+    first, second = torch.tensor([0, 1]), torch.tensor([1, 0])
+    for participant, expected in ((first, [0.5, 2.0]), (first, [0.5, 2.0]), (second, [2.0, 0.5]), (first, [0.5, 2.0])):
+        assert module(value, inputs, None, participant)[:, 0].tolist() == expected
+    assert module(value.double(), inputs, None, first).dtype == torch.float64
+    assert module(value[:, :1], inputs[:, :1], None, first).shape == (2, 1)
+    columns = module._look_up(first, value)
+    assert module._look_up(first, value) is columns
+    copy = pickle.loads(pickle.dumps(module))
+    assert copy._last is None and copy(value, inputs, None, first)[:, 0].tolist() == [0.5, 2.0]
+
+
+def test_a_model_with_equations_is_a_copy():
+    network = RescorlaWagnerRNN.build(2, 3).double()
+    name = "x_value_reward_chosen"
+    model = with_equations(network, {1: {name: Equation(name, ("c_reward",), {"c_reward": 2.0})}})
+    assert not model.training and list(model.submodules_sindy) == [name] and not len(network.submodules_sindy)
+    assert model.submodules_sindy[name].coefficients.shape == (3, 2)
+    xs = torch.tensor([[[1.0, 0, 1, torch.nan, 1]], [[1, 0, 1, torch.nan, 2]]])
+    logits, _ = model(xs, batch_first=True)
+    np.testing.assert_array_equal(logits.detach(), [[[2.0, 0.5]], [[np.nan, np.nan]]])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from spice.equations import Equation, EquationModule
 from spice.errors import ConfigError, DataError, LibraryWarning, StabilityWarning
 from spice.precoded import (
     FORGETTING_RNN_CONFIG,
@@ -15,7 +14,6 @@ from spice.precoded import (
     ForgettingRNN,
     LearningRateRNN,
     ParticipantEmbeddingRNN,
-    RescorlaWagnerRNN,
 )
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
@@ -24,29 +22,6 @@ from spice.sindy.probes import probe_sessions
 
 CHOSEN, OTHERS = "x_value_reward_chosen", "x_value_reward_not_chosen"
 TRUTH = {"1": -0.3, CHOSEN: 0.7, "c_reward": 0.9}
-
-
-def model_of(equations, model_class=RescorlaWagnerRNN, n_actions=2):
-    """A model whose modules are these equations: for each module a list of coefficients, one entry per participant."""
-    n_participants = len(next(iter(equations.values())))
-    model = model_class.build(n_actions, n_participants, hidden_size=2).double().eval()
-    controls = {CHOSEN: ("c_reward",), OTHERS: (), "x_learning_rate_reward": ("c_reward", "c_value_reward")}
-    modules = {}
-    for name, entries in equations.items():
-        rows = {person: Equation(name, controls[name], terms) for person, terms in enumerate(entries)}
-        modules[name] = EquationModule(rows, n_participants)
-    model.integrate_equations(modules)
-    return model
-
-
-def config(**changes):
-    settings = {
-        "rnn_modules": [CHOSEN],
-        "control_parameters": ["c_action", "c_reward"],
-        "library_setup": {CHOSEN: ["c_reward"]},
-        "filter_setup": {CHOSEN: ["c_action", 1, True]},
-    }
-    return SpiceConfig(**settings | changes)
 
 
 def check(found, expected, atol=1e-6):
@@ -58,7 +33,7 @@ def check(found, expected, atol=1e-6):
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("gaps", [{}, {"missing": 0.1, "unknown": 0.2, "padding": True}])
-def test_every_participants_equation_comes_out(random_data, optimizer, gaps):
+def test_every_participants_equation_comes_out(random_data, optimizer, gaps, model_of):
     data = random_data(n_sessions=6, n_trials=30, n_participants=3, **gaps)
     chosen = [TRUTH, {"1": 0.2, CHOSEN: 0.5, "c_reward": -0.6}, {CHOSEN: 0.9, "c_reward": 0.4}]
     others = [{OTHERS: 1.0}, {"1": 0.1, OTHERS: 0.8}, {"1": 0.3, OTHERS: 0.5}]
@@ -70,7 +45,7 @@ def test_every_participants_equation_comes_out(random_data, optimizer, gaps):
         assert found[person][CHOSEN].controls == ("c_reward",) and found[person][OTHERS].controls == ()
 
 
-def test_only_the_participants_asked_for(random_data):
+def test_only_the_participants_asked_for(random_data, model_of):
     data = random_data(n_sessions=6, n_trials=30, n_participants=3)
     found = distil(model_of({CHOSEN: [TRUTH] * 3}), RESCORLA_WAGNER_CONFIG, data, [2])
     assert list(found) == [2]
@@ -78,7 +53,7 @@ def test_only_the_participants_asked_for(random_data):
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_the_unit_of_rewards_does_not_matter(random_data, optimizer):
+def test_the_unit_of_rewards_does_not_matter(random_data, optimizer, model_of):
     data = random_data(n_trials=40)
     points = DatasetRNN(data.xs.clone(), data.ys)
     points.xs[..., 2:4] *= 100
@@ -87,7 +62,7 @@ def test_the_unit_of_rewards_does_not_matter(random_data, optimizer):
     check(found[0][CHOSEN], truth)
 
 
-def test_binary_rewards_have_no_square(agent_data):
+def test_binary_rewards_have_no_square(agent_data, model_of):
     model = model_of({CHOSEN: [TRUTH]})
     with pytest.warns(LibraryWarning) as caught:
         found = distil(model, RESCORLA_WAGNER_CONFIG, agent_data, [0], degree=2)
@@ -98,7 +73,7 @@ def test_binary_rewards_have_no_square(agent_data):
     check(found[0][CHOSEN], TRUTH)
 
 
-def test_a_reward_that_never_changes_is_the_constant(random_data):
+def test_a_reward_that_never_changes_is_the_constant(random_data, model_of):
     data = random_data(n_trials=30)
     data.xs[..., 2:4] = torch.where(data.xs[..., 2:4].isnan(), torch.nan, 1.0)
     with pytest.warns(LibraryWarning, match=r"they were left out: c_reward \(= 1\).$"):
@@ -106,7 +81,7 @@ def test_a_reward_that_never_changes_is_the_constant(random_data):
     check(found[0][CHOSEN], {"1": 0.6, CHOSEN: 0.7})
 
 
-def test_a_reward_that_is_always_zero(random_data):
+def test_a_reward_that_is_always_zero(random_data, model_of):
     data = random_data(n_trials=30)
     data.xs[..., 2:4] = 0 * data.xs[..., 2:4]
     with pytest.warns(LibraryWarning, match=r"they were left out: c_reward \(always 0\).$"):
@@ -117,7 +92,7 @@ def test_a_reward_that_is_always_zero(random_data):
 # ---------------------------------------------------------------------- filters, constants, degrees
 
 
-def test_a_list_of_filters(agent_data):
+def test_a_list_of_filters(agent_data, config, model_of):
     rewarded = config(filter_setup={CHOSEN: [["c_action", 1, True], ["c_reward", 1, True]]})
     found = distil(model_of({CHOSEN: [TRUTH]}), rewarded, agent_data, [0])
     check(found[0][CHOSEN], {"1": 0.6, CHOSEN: 0.7})
@@ -128,7 +103,7 @@ def test_a_list_of_filters(agent_data):
     check(found[0][CHOSEN], {"1": -0.3, CHOSEN: 0.7})
 
 
-def test_a_module_without_a_constant(random_data):
+def test_a_module_without_a_constant(random_data, config, model_of):
     data = random_data(n_trials=40)
     truth = {CHOSEN: 0.7, "c_reward": 0.3}
     for constant in (False, {CHOSEN: False}):
@@ -138,7 +113,7 @@ def test_a_module_without_a_constant(random_data):
         assert "1" not in found[0][CHOSEN].coefficients
 
 
-def test_a_degree_per_module(random_data):
+def test_a_degree_per_module(random_data, model_of):
     data = random_data(n_sessions=6, n_trials=40)
     chosen = {CHOSEN: 0.5, "c_reward": 0.4, f"{CHOSEN} c_reward": 0.2}
     others = {OTHERS: 0.6, f"{OTHERS}^2": 0.2}
@@ -154,7 +129,7 @@ def test_a_degree_per_module(random_data):
     check(found[0][OTHERS], others)
 
 
-def test_thresholds_are_in_units_of_the_logits(random_data):
+def test_thresholds_are_in_units_of_the_logits(random_data, model_of):
     """The same equation, the same threshold: with a larger inverse temperature a small term counts."""
     data = random_data(n_trials=60)
     terms = {CHOSEN: 0.7, "c_reward": 0.02}
@@ -169,7 +144,7 @@ def test_thresholds_are_in_units_of_the_logits(random_data):
         assert ("c_reward" in found[0][CHOSEN].coefficients) == kept
 
 
-def test_states_as_inputs(random_data):
+def test_states_as_inputs(random_data, model_of):
     data = random_data(n_sessions=8, n_trials=60)
     rate = {"1": 0.4, "c_reward": 0.2, "c_value_reward": -0.3}
     model = model_of({"x_learning_rate_reward": [rate], OTHERS: [{"1": 0.1, OTHERS: 0.8}]}, LearningRateRNN)
@@ -196,7 +171,7 @@ def test_probes_visit_everyone_with_outcomes_from_the_data(random_data):
     assert torch.equal(probe_sessions(data, n_trials=100).xs.nan_to_num(-9), probes.xs.nan_to_num(-9))  # seeded
 
 
-def test_probes_recover_equations(agent_data):
+def test_probes_recover_equations(agent_data, model_of):
     found = distil(model_of({CHOSEN: [TRUTH]}), RESCORLA_WAGNER_CONFIG, probe_sessions(agent_data), [0])
     check(found[0][CHOSEN], TRUTH)
 
@@ -204,7 +179,7 @@ def test_probes_recover_equations(agent_data):
 # ---------------------------------------------------------------------- what does not fit
 
 
-def test_swapped_names_are_refused(random_data):
+def test_swapped_names_are_refused(random_data, model_of):
     model = model_of({"x_learning_rate_reward": [{"1": 0.3}], OTHERS: [{OTHERS: 1.0}]}, LearningRateRNN)
     swapped = SpiceConfig(
         rnn_modules=["x_learning_rate_reward", OTHERS],
@@ -219,7 +194,7 @@ def test_swapped_names_are_refused(random_data):
     )
 
 
-def test_a_number_of_inputs_that_differs(random_data):
+def test_a_number_of_inputs_that_differs(random_data, config, model_of):
     wrong = config(library_setup={CHOSEN: []})
     with pytest.raises(ConfigError) as caught:
         distil(model_of({CHOSEN: [TRUTH]}), wrong, random_data(), [0])
@@ -229,13 +204,13 @@ def test_a_number_of_inputs_that_differs(random_data):
     )
 
 
-def test_a_signal_that_is_never_recorded(random_data):
+def test_a_signal_that_is_never_recorded(random_data, config, model_of):
     wrong = config(control_parameters=["c_time", "c_reward"], filter_setup={CHOSEN: ["c_time", 1, True]})
     with pytest.raises(ConfigError, match="^the signal 'c_time' is never recorded: call self.record_signal"):
         distil(model_of({CHOSEN: [TRUTH]}), wrong, random_data(), [0])
 
 
-def test_a_filter_that_leaves_no_samples(random_data):
+def test_a_filter_that_leaves_no_samples(random_data, config, model_of):
     wrong = config(filter_setup={CHOSEN: ["c_action", 2, True]})
     with pytest.raises(DataError) as caught:
         distil(model_of({CHOSEN: [TRUTH]}), wrong, random_data(), [0])
@@ -245,7 +220,7 @@ def test_a_filter_that_leaves_no_samples(random_data):
     )
 
 
-def test_a_participant_without_samples(random_data):
+def test_a_participant_without_samples(random_data, model_of):
     data = random_data(n_sessions=2, n_participants=2)
     data.xs[1, :, :2] = torch.nan
     data.xs[1, :, 2:4] = torch.nan
@@ -258,7 +233,7 @@ def test_a_participant_without_samples(random_data):
     )
 
 
-def test_equations_that_grow_are_named_and_held(random_data):
+def test_equations_that_grow_are_named_and_held(random_data, model_of):
     data = random_data(n_sessions=4, n_trials=40, n_participants=2)
     data = DatasetRNN(data.xs, data.ys, labels={"participant": ["anna", "ben"]})
     model = model_of({CHOSEN: [TRUTH, {CHOSEN: 1.25, "c_reward": 0.5}]})
