@@ -1,6 +1,7 @@
 """Checks of the estimator's constructor arguments: all problems at once, by name."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,11 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         or not 0 <= given["validation_fraction"] < 1
     ):
         problems.append(f"validation_fraction must lie in [0, 1), not {given['validation_fraction']!r}.")
-    if any(not callable(callback) for callback in given["callbacks"] or ()):
+    callbacks = given["callbacks"]
+    if callbacks is not None and not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
         problems.append("callbacks must be a list of functions that take an epoch.")
+    if not (given["checkpoint"] is None or isinstance(given["checkpoint"], (str, os.PathLike))):
+        problems.append(f"checkpoint must be a path, not {given['checkpoint']!r}.")
     for name, known in CHOICES.items():
         if given[name] not in known:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")

@@ -48,6 +48,15 @@ def random_dataset(
     return DatasetRNN(np.concatenate([one_hot, reward, participant], axis=2)[:, :-1], one_hot[:, 1:])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """On so few values several threads wait for each other; a fit sees to that itself."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def random_data() -> Callable[..., DatasetRNN]:
     return random_dataset

@@ -12,14 +12,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils import estimator_checks
 
-from spice.errors import ConfigError, ConvergenceWarning, DataError, SpiceWarning
+from spice.errors import ConfigError, ConvergenceWarning, DataError, FileError, SpiceWarning
 from spice.estimator import SpiceConfig, SpiceEstimator
-from spice.precoded import (
-    RESCORLA_WAGNER_CONFIG,
-    RescorlaWagnerRNN,
-)
+from spice.precoded import LEARNING_RATE_RNN_CONFIG, RESCORLA_WAGNER_CONFIG, LearningRateRNN, RescorlaWagnerRNN
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
 from spice.resources.dataset import DatasetRNN
+from spice.training.validation import split_sessions
 
 CHOSEN = "x_value_reward_chosen"
 
@@ -433,3 +431,152 @@ def test_equations_that_cannot_follow_the_network_are_reported(agent_data):
 def test_attributes_of_a_fit_before_it():
     with pytest.raises(NotFittedError, match="^there is no equations_ yet; call fit or load_spice first.$"):
         _ = SpiceEstimator().equations_
+
+
+# ---------------------------------------------------------------------- starts, held-out sessions, checkpoints
+
+
+def same_network(one, other):
+    pairs = zip(one.rnn_model_.parameters(), other.rnn_model_.parameters(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def network_loss(estimator, data):
+    """Mean negative log-likelihood of the network's predictions."""
+    predicted = np.log((estimator.predict(data)[0] * data.ys.numpy()).sum(-1))
+    return -predicted[~data.ys.isnan().any(-1).numpy()].mean()
+
+
+def test_several_starts(agent_data):
+    data, settings = agent_data[:6], {"weight_decay": 0.0, "nonlinearity_decay": 0.0, "random_state": 1}
+    one, three = (quick(data, n_starts=n_starts, **settings) for n_starts in (1, 3))
+    assert len(one.history_.start_losses) == 1 and len(three.history_.start_losses) == 3
+    assert len(set(three.history_.start_losses)) == 3  # with parameters of their own
+    assert three.history_.start_losses[0] == pytest.approx(one.history_.start_losses[0], abs=1e-6)
+    assert network_loss(three, data) == pytest.approx(min(three.history_.start_losses), abs=1e-6)
+    assert min(three.history_.start_losses) < one.history_.start_losses[0]
+    again = quick(data, n_starts=3, **settings)
+    assert same_network(three, again) and again.equations_ == three.equations_
+
+
+def test_held_out_sessions(agent_data):
+    data = agent_data[:8]
+    estimator = quick(data, validation_fraction=0.25)
+    looks = estimator.history_.validation_loss
+    assert looks and quick(data).history_.validation_loss == []
+    held_out = split_sessions(data, 0.25)[1]
+    assert network_loss(estimator, held_out) == pytest.approx(min(looks), abs=1e-6)
+
+
+def test_callbacks(agent_data):
+    epochs = []
+    estimator = quick(agent_data[:4], callbacks=[epochs.append])
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert [epoch.loss for epoch in epochs] == estimator.history_.loss
+    stopped = quick(agent_data[:4], callbacks=(lambda epoch: epoch.number == 2,))
+    assert stopped.history_.loss == estimator.history_.loss[:2] and stopped.equations_
+    twin = clone(make(callbacks=[print]))
+    assert twin.callbacks == [print]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"n_starts": 3}, {"optimizer": "adam"}, {"batch_size": 2}, {"dropout": 0.2}, {"validation_fraction": 0.3}],
+    ids=str,
+)
+def test_a_fit_that_is_stopped_goes_on_from_its_checkpoint(agent_data, tmp_path, settings):
+    data, path = agent_data[:6], tmp_path / "fit.spice"
+    whole = quick(data, **settings)
+    quick(data, checkpoint=path, callbacks=[lambda epoch: epoch.number == 3], **settings)
+    assert path.exists()
+    resumed = quick(data, checkpoint=str(path), **settings)
+    assert resumed.history_.loss == whole.history_.loss
+    assert same_network(resumed, whole) and resumed.equations_ == whole.equations_
+
+
+def test_a_checkpoint_needs_no_random_state(agent_data, tmp_path):
+    """Points instead of rewards: the scales of inputs follow from the start, and another start is drawn later."""
+    data, path = agent_data[:6], tmp_path / "fit.spice"
+    data.xs[..., 2:4] *= 100
+
+    def fit(seed, **settings):
+        torch.manual_seed(seed)
+        estimator = SpiceEstimator(LearningRateRNN, LEARNING_RATE_RNN_CONFIG, hidden_size=3, epochs=6, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few epochs do not converge, and equations do not fit
+            return estimator.fit(data)
+
+    with torch.random.fork_rng():
+        whole = fit(1)
+        fit(1, checkpoint=path, callbacks=[lambda epoch: epoch.number == 3])
+        resumed = fit(2, checkpoint=path)
+    assert resumed.history_.loss == whole.history_.loss and same_network(resumed, whole)
+    np.testing.assert_array_equal(resumed.predict(data)[0], whole.predict(data)[0])
+
+
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(agent_data, tmp_path):
+    def interrupt(epoch):
+        if epoch.number == 4:
+            raise KeyboardInterrupt
+
+    data, path = agent_data[:6], tmp_path / "fit.spice"
+    with pytest.warns(SpiceWarning, match="^the fit was interrupted after 4 epochs; the best parameters so far"):
+        stopped = make(epochs=6, checkpoint=path, callbacks=[interrupt]).fit(data)
+    assert stopped.equations_ and stopped.predict(data)[0].shape == (6, 40, 2)
+    assert same_network(quick(data, checkpoint=path), quick(data))
+
+
+def test_a_checkpoint_of_other_data_or_settings(agent_data, tmp_path):
+    path = tmp_path / "fit.spice"
+    quick(agent_data[:6], checkpoint=path)
+    for n_sessions, settings in ((5, {}), (6, {"hidden_size": 3}), (6, {"n_starts": 2})):
+        with pytest.raises(FileError, match="is the checkpoint of another fit"):
+            quick(agent_data[:n_sessions], checkpoint=path, **settings)
+
+
+def test_a_converged_fit_leaves_no_checkpoint_and_files_hold_no_settings(agent_data, tmp_path):
+    estimator = make(checkpoint=tmp_path / "fit.spice", callbacks=[lambda epoch: None], epochs=500).fit(agent_data[:6])
+    assert estimator.history_.converged and not any(tmp_path.iterdir())
+    estimator.save_spice(tmp_path / "network", tmp_path / "equations")
+    loaded = make().load_spice(tmp_path / "network", tmp_path / "equations")
+    for one, other in zip(loaded.predict(agent_data), estimator.predict(agent_data), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_starts": 0}, "n_starts must be a whole number of at least 1, not 0."),
+        ({"n_starts": 1.5}, "n_starts must be a whole number of at least 1, not 1.5."),
+        ({"validation_fraction": 1.0}, "validation_fraction must lie in [0, 1), not 1.0."),
+        ({"validation_fraction": -0.1}, "validation_fraction must lie in [0, 1), not -0.1."),
+        ({"validation_fraction": "half"}, "validation_fraction must lie in [0, 1), not 'half'."),
+        ({"callbacks": [3]}, "callbacks must be a list of functions that take an epoch."),
+        ({"callbacks": print}, "callbacks must be a list of functions that take an epoch."),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense(agent_data, settings, message):
+    with pytest.raises(ConfigError) as caught:
+        make(**settings).fit(agent_data[:2])
+    assert str(caught.value) == f"SpiceEstimator cannot be used: {message}"
+
+
+def test_a_checkpoint_that_is_no_path(agent_data):
+    with pytest.raises(ConfigError, match="checkpoint"):
+        make(checkpoint=5).fit(agent_data[:2])
+
+
+def test_a_checkpoint_in_a_folder_that_is_not_there(agent_data, tmp_path):
+    epochs = []
+    with pytest.raises((FileError, FileNotFoundError), match="folder"):
+        quick(agent_data[:4], checkpoint=tmp_path / "gone" / "fit.spice", callbacks=[epochs.append])
+    assert not epochs
+
+
+def test_starts_in_single_precision(agent_data):
+    """The same networks to the digits that single precision has."""
+    data = agent_data[:6]
+    double, single = (quick(data, n_starts=2, dtype=dtype) for dtype in ("float64", "float32"))
+    assert single.history_.loss == pytest.approx(double.history_.loss, abs=1e-3)
+    assert single.history_.start_losses == pytest.approx(double.history_.start_losses, abs=1e-3)

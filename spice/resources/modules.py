@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+START_SPREAD = 0.2  # standard deviation of untrained participant embeddings, that of their usual prior
 START_CARRIED = 0.5  # share of a state's value that an untrained module carries to the next trial
 
 
@@ -105,12 +106,12 @@ class UpdateModule(nn.Module):
             features = torch.cat([features, person])
             weights = torch.cat([weights, self.embedding.weight], dim=1)
         # tanh(z) = 2 sigmoid(2 z) - 1: torch's sigmoid is several times faster in double precision, and the factors
-        # cost nothing inside the matrix products
-        hidden = torch.sigmoid(torch.addmm(self.hidden.bias.unsqueeze(-1), weights, features, beta=2, alpha=2))
+        # cost nothing on the weights
+        hidden = torch.sigmoid(torch.addmm(2 * self.hidden.bias.unsqueeze(-1), 2 * weights, features))
         bias, output = self.output.bias, self.output.weight
         if self.dropout is not None:
             return torch.addmm(bias, output, self.dropout(2 * hidden - 1))
-        return torch.addmm(bias - output.sum(), output, hidden, alpha=2)
+        return torch.addmm(bias - output.sum(), 2 * output, hidden)
 
     def priors(self) -> dict[str, list[torch.Tensor]]:
         """Parameters by kind of prior: rates, nonlinearity, people (what reads the embedding), other weights."""
@@ -162,6 +163,8 @@ class ParticipantEmbedding(nn.Embedding):
     def __init__(self, n_participants: int, embedding_size: int, dropout: float = 0.0):
         super().__init__(n_participants, embedding_size)
         self.dropout = nn.Dropout(dropout) if dropout else None
+        with torch.no_grad():
+            self.weight.mul_(START_SPREAD)
 
     def priors(self) -> dict[str, list[torch.Tensor]]:
         """Parameters by kind of prior."""

@@ -19,7 +19,7 @@ from spice.resources.trial import Sessions, States
 
 MAX_SWEEPS = 8
 FARTHEST = 10.0  # change of a state in one sweep, relative to 1 + the largest state, that shows divergence
-RESIDUAL = {torch.float64: 1e-7, torch.float32: 1e-5}  # largest error of a state, relative to 1 + the largest state
+ERROR = {torch.float64: 1e-7, torch.float32: 1e-5}  # largest error of a state, relative to 1 + the largest state
 
 # rows of parameters and of states in, states after each trial and logits out
 Step = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -94,11 +94,10 @@ class StatesInLoop(nn.Module):
         self.model = model
         self._sessions = sessions
 
-    def forward(self, first: torch.Tensor) -> torch.Tensor:
-        """States before each trial and after the last, shape (n_trials + 1, n_states, n_batch, n_actions)."""
-        names = tuple(self.model.init_values)
-        states = self.model.states_of_trials(self._sessions, dict(zip(names, first, strict=True)))
-        return torch.stack([torch.stack([state[name] for name in names]) for state in states])
+    def forward(self) -> torch.Tensor:
+        """States before each trial, shape (n_trials, n_states, n_batch, n_actions)."""
+        states = self.model.states_of_trials(self._sessions)
+        return torch.stack([torch.stack(list(state.values())) for state in states])
 
 
 @dataclass(frozen=True)
@@ -175,13 +174,14 @@ def solve_states(step: Step, guess: torch.Tensor, coupled: bool) -> Trajectory |
         found = linearise(step, states, coupled)
         with torch.no_grad():
             residual = found.next_states[:-1] - found.states[1:]
-            worst = residual.abs().max().item() if len(residual) else 0.0
+            # what the states are wrong by: residuals add up where little is forgotten, and grow where errors grow
+            change = linear_scan(found.derivatives[:-1], residual, torch.zeros_like(found.states[0]))
+            worst = change.abs().max().item() if len(change) else 0.0
             largest = found.states.abs().max().item()
-            if worst <= RESIDUAL[states.dtype] * (1 + largest):
+            if worst <= ERROR[states.dtype] * (1 + largest):
                 return found
-            change = linear_scan(found.derivatives[:-1], residual, torch.zeros_like(residual[0]))
             # far from the solution derivatives above 1 can pile up over trials: such a step is no use
-            if not change.abs().max().item() < FARTHEST * (1 + largest):
+            if not worst < FARTHEST * (1 + largest):
                 return None
             states = torch.cat([found.states[:1], found.states[1:] + change])
     return None

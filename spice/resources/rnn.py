@@ -147,13 +147,13 @@ class BaseRNN(ModuleCaller):
             self.state.set_all(next_state)
         return self.post_forward_pass(logits, batch_first), self.get_state()
 
-    def states_of_trials(self, sessions: Sessions, first: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        """States before each trial and after the last, trial by trial from given ones before the first."""
-        _, timesteps = self._begin_pass(sessions, first)
-        states = [self.get_state()]
+    def states_of_trials(self, sessions: Sessions) -> list[dict[str, torch.Tensor]]:
+        """States before each trial, in the order of ``init_values``."""
+        _, timesteps = self._begin_pass(sessions, None)
+        states = []
         for _, trial in self._trials(sessions, timesteps):
-            self.state.set_all(self.step(self.state, trial)[0])
             states.append(self.get_state())
+            self.state.set_all(self.step(self.state, trial)[0])
         return states
 
     def _trials(self, sessions: Sessions, timesteps: Clock) -> Iterator[tuple[int, Trial]]:

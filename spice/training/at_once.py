@@ -33,22 +33,26 @@ class AtOnce:
     def __init__(
         self, model: BaseRNN, vector: ParameterVector, xs: torch.Tensor, chosen: torch.Tensor, evaluation: Evaluation
     ):
-        self._sweeps, self._vector = evaluation.sweeps, vector
         self._size = max(AT_ONCE // (xs.shape[1] * model.n_actions), 1)
         parts = zip(xs.split(self._size), chosen.split(self._size), strict=True)
         self._blocks = [_Block(model, vector, *part, evaluation) for part in parts]
-        self._first = torch.cat([block.first for block in self._blocks], dim=1)
-        self._loop = StatesInLoop(model, model.read_inputs(xs, batch_first=True))
 
-    def evaluate(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Negative log-likelihood and gradient of rows of parameter vectors."""
-        if not self._sweeps:
-            states = _states_in_loop(self._loop, self._vector, rows, self._first)
-            for block, part in zip(self._blocks, states.split(self._size, dim=3), strict=True):
-                block.take(part)
+    def evaluate(self, rows: torch.Tensor, states: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Negative log-likelihood and gradient of rows of parameter vectors.
+
+        Parameters
+        ----------
+        rows : torch.Tensor, shape (n_rows, n_parameters)
+            Parameter vectors.
+        states : torch.Tensor, shape (n_trials, n_rows, n_states, n_sessions, n_actions), optional
+            States before each trial, if they are known; else they are found by sweeps.
+        """
         nll, gradient = rows.new_zeros(len(rows)), torch.zeros_like(rows)
-        for block in self._blocks:
-            loss, slope = block.evaluate(rows, self._sweeps)
+        parts = [None] * len(self._blocks) if states is None else states.split(self._size, dim=3)
+        for block, part in zip(self._blocks, parts, strict=True):
+            if part is not None:
+                block.take(part)
+            loss, slope = block.evaluate(rows, sweeps=part is None)
             nll, gradient = nll + loss, gradient + slope
         return nll, gradient
 
@@ -72,8 +76,7 @@ class _Block:
         sessions = model.read_inputs(xs, batch_first=True)
         n_sessions, n_trials, n_actions = chosen.shape
         length = max(AT_ONCE // (n_sessions * n_actions), 1)
-        shape = (n_sessions, n_actions)
-        self.first = torch.stack([sessions.actions.new_full(shape, value) for value in model.init_values.values()])
+        self.first = torch.stack(list(model.set_initial_state(n_sessions).values()))
         self.pieces = [
             _Piece(model, vector, sessions.part(t, t + length), part.transpose(0, 1), evaluation.coupled)
             for t, part in zip(range(0, n_trials, length), chosen.split(length, dim=1), strict=True)
@@ -88,7 +91,7 @@ class _Block:
         found = self._sweep(leaf, first) if sweeps else None
         if sweeps and found is None:
             self.fallbacks += 1
-            self.take(_states_in_loop(self._loop, self._vector, rows, self.first))
+            self.take(states_in_loop(self._loop, self._vector, rows))
         nll, gradient, by_last = rows.new_zeros(len(rows)), torch.zeros_like(rows), torch.zeros_like(first)
         for piece in reversed(self.pieces):
             loss, slope, by_last = piece.differentiate(leaf, found or piece.linearise(leaf), by_last)
@@ -113,14 +116,12 @@ class _Block:
         return found
 
 
-def _states_in_loop(
-    loop: StatesInLoop, vector: ParameterVector, rows: torch.Tensor, first: torch.Tensor
-) -> torch.Tensor:
+def states_in_loop(loop: StatesInLoop, vector: ParameterVector, rows: torch.Tensor) -> torch.Tensor:
     """States before each trial, trial by trial, shape (n_trials, n_rows, n_states, n_batch, n_actions)."""
     with torch.no_grad():
         named = vector.named(rows, prefix="model.")
         of_rows = [{name: value[i] for name, value in named.items()} for i in range(len(rows))]
-        return torch.stack([functional_call(loop, one, (first,)) for one in of_rows], dim=1)
+        return torch.stack([functional_call(loop, one, ()) for one in of_rows], dim=1)
 
 
 class _Piece:

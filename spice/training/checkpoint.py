@@ -29,6 +29,8 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike | None, fingerprint: str):
         self._path = None if path is None else Path(path)
+        if self._path is not None and not self._path.parent.is_dir():
+            raise FileNotFoundError(f"cannot keep {self._path}: there is no folder {self._path.parent}; make it first.")
         self._fingerprint = fingerprint
         self._saved = time.monotonic()
 
@@ -49,6 +51,11 @@ class Checkpoint:
                 "Give them as they were, or choose another file, or delete this one."
             )
         return payload
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a file to keep."""
+        return self._path is not None
 
     def is_due(self) -> bool:
         """Whether it is time to save."""
@@ -71,7 +78,7 @@ def fingerprint(model: nn.Module, dataset: DatasetRNN, settings: Mapping[str, An
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for tensor in (dataset.xs, dataset.ys):
         digest.update(tensor.contiguous().numpy().tobytes())
-    digest.update(type(model).__name__.encode())
+    digest.update(repr(model).encode())
     for name, value in model.named_parameters():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
     for name, buffer in model.named_buffers():

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-MEMORY = 20  # pairs of steps and gradient changes
+MEMORY = 100  # pairs of steps and gradient changes; with 20 a model with embeddings needs a third more evaluations
+WINDOW = 50  # iterations over which slow progress is judged
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 MAX_SEARCH = 25  # evaluations of one line search
 SHRINK = 0.1  # of a step that went to infinity
+LONGER = 10.0  # largest growth of a step in one evaluation
 
 Answer = tuple[float, np.ndarray]  # loss and gradient
 Dialogue = Generator[np.ndarray, Answer, str]  # asks for parameter vectors, returns why it ended
@@ -34,6 +36,8 @@ class LBFGSState:
         Their gradient.
     steps, changes : list of np.ndarray
         The last steps, and the changes of the gradient along them.
+    losses : list of float
+        Losses of the last iterations.
     iterations : int
         Iterations so far; -1 before the first evaluation.
     """
@@ -43,10 +47,11 @@ class LBFGSState:
     gradient: np.ndarray | None = None
     steps: list[np.ndarray] = field(default_factory=list)
     changes: list[np.ndarray] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     iterations: int = -1
 
 
-def lbfgs(state: LBFGSState, first_step: float, tolerance: float) -> Dialogue:
+def lbfgs(state: LBFGSState, first_step: float, tolerance: float, slow: float = 0.0) -> Dialogue:
     """Minimise a function; `state` holds the result and is changed in place, once an iteration.
 
     Parameters
@@ -57,6 +62,8 @@ def lbfgs(state: LBFGSState, first_step: float, tolerance: float) -> Dialogue:
         Scale of the first step, which knows nothing of the curvature: its length is at most this.
     tolerance : float
         Decrease of the loss in an iteration below which it has converged.
+    slow : float, default 0
+        Decrease of the loss in 50 iterations below which going on is not worth while.
 
     Yields
     ------
@@ -71,6 +78,8 @@ def lbfgs(state: LBFGSState, first_step: float, tolerance: float) -> Dialogue:
     if state.gradient is None:
         state.loss, state.gradient = yield state.parameters
         state.iterations = 0
+    if not (np.isfinite(state.loss) and np.isfinite(state.gradient).all()):
+        return "the loss is not finite"
     while np.abs(state.gradient).max(initial=0.0) > 1e-10:
         direction = -_times_inverse_hessian(state, state.gradient)
         if direction @ state.gradient >= 0:  # rounding spoilt the curvature: begin anew
@@ -81,11 +90,14 @@ def lbfgs(state: LBFGSState, first_step: float, tolerance: float) -> Dialogue:
         if found is None:
             return "the line search finds no smaller loss"
         step, decrease = found.length * direction, state.loss - found.loss
+        state.losses = [*state.losses, state.loss][-WINDOW:]
         _remember(state, step, found.gradient - state.gradient)
         state.parameters, state.loss, state.gradient = state.parameters + step, found.loss, found.gradient
         state.iterations += 1
         if decrease <= tolerance:
             return "the loss no longer changes"
+        if len(state.losses) == WINDOW and state.losses[0] - state.loss <= slow:
+            return "the loss hardly changes"
     return "the gradient is zero"
 
 
@@ -137,8 +149,10 @@ def _line_search(state: LBFGSState, direction: np.ndarray, length: float) -> Sea
         elif here.slope >= 0:
             return (yield from _zoom(state, direction, start, here, low))
         else:
-            longer = np.clip(_cubic_minimum(low, here), 1.1 * length, 10 * length)
-            low, length = here, float(min(longer, (length + beyond) / 2))
+            longer = _cubic_minimum(low, here)
+            longer = longer if longer > length else LONGER * length  # steeper and steeper: no minimum in sight
+            longer = min(max(longer, 1.1 * length), LONGER * length)
+            low, length = here, min(longer, (length + beyond) / 2)
     return None if low is start else low
 
 
@@ -149,7 +163,10 @@ def _zoom(state: LBFGSState, direction: np.ndarray, start: _Point, low: _Point, 
         if abs(width) * np.abs(direction).max() < 1e-9:
             break
         inside = sorted((low.length + 0.1 * width, high.length - 0.1 * width))
-        here = yield from _evaluate(state, direction, float(np.clip(_cubic_minimum(low, high), inside[0], inside[1])))
+        middle = low.length + width / 2
+        between = _cubic_minimum(low, high) if np.isfinite(high.loss + high.slope) else middle
+        between = min(max(between, inside[0]), inside[1]) if np.isfinite(between) else middle
+        here = yield from _evaluate(state, direction, between)
         if not here.loss <= _armijo(start, here.length) or here.loss >= low.loss:
             high = here
             continue
@@ -172,14 +189,11 @@ def _armijo(start: _Point, length: float) -> float:
 
 
 def _cubic_minimum(a: _Point, b: _Point) -> float:
-    """Minimum of the cubic through two points and slopes (Nocedal & Wright 2006, equation 3.59); else their middle."""
-    middle = (a.length + b.length) / 2
-    if not np.isfinite(b.loss + b.slope):
-        return middle
+    """Minimum of the cubic through two points and slopes (Nocedal & Wright 2006, equation 3.59); NaN if it has none."""
     d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.length - b.length)
     square = d1**2 - a.slope * b.slope
-    if square < 0:
-        return middle
+    if not square >= 0:
+        return np.nan
     d2 = np.copysign(np.sqrt(square), b.length - a.length)
-    share = (b.slope + d2 - d1) / denominator if (denominator := b.slope - a.slope + 2 * d2) else 0.5
-    return float(b.length - (b.length - a.length) * share)
+    denominator = b.slope - a.slope + 2 * d2
+    return float(b.length - (b.length - a.length) * (b.slope + d2 - d1) / denominator) if denominator else np.nan

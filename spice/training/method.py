@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from spice.errors import ConfigError, did_you_mean
 from spice.resources.dataset import DatasetRNN
-from spice.resources.parallel import TrialsAtOnce, state_derivatives
 from spice.resources.rnn import BaseRNN
 from spice.training.evaluation import Evaluation
 from spice.training.objective import Objective
@@ -19,8 +17,8 @@ FULL_BATCH = 100_000_000  # trials x sessions x actions up to which data and sta
 MINI_BATCH = 1_000_000  # the same, of one step of Adam on larger data
 SHORTEST = 8  # trials of a session from which sweeps pay (benchmarks/README.md)
 SWEEPS = 1000  # sessions x actions up to which sweeps find states faster than the loop
-SAMPLE = (4, 8)  # sessions and trials on which sweeps are compared with the loop
-JITTER = 0.3  # standard deviation of the parameters' change there: a weight of 0 would hide what it weighs
+SAMPLE = 400_000  # trials x sessions x actions on which all trials at once are compared with the loop
+JITTER = 0.1  # standard deviation of the parameters' change there: a weight of 0 would hide what it weighs
 AGREEMENT = {torch.float64: 1e-5, torch.float32: 1e-3}  # of the gradients there, relative to the largest entry
 
 
@@ -68,8 +66,8 @@ def is_noisy(model: nn.Module) -> bool:
 def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> Evaluation:
     """All trials at once where the model allows it and it pays.
 
-    Whether it allows it is measured: loss and gradient of a few trials must be the same either way, at parameters
-    away from the present ones.
+    Whether it allows it is measured: loss and gradient must be the same either way, at parameters away from the
+    present ones.
 
     Parameters
     ----------
@@ -86,46 +84,40 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
         return Evaluation(reason="dropout draws anew in every trial")
     if dataset.shape[1] < SHORTEST:
         return Evaluation(reason="sessions are short")
+    sample = _sample(dataset)
+    training = model.training
     try:
-        evaluation, difference = _compare(model, _sample(dataset), n_rows)
+        model.train()
+        agreeing = _first_that_agrees(model, sample, min(n_rows, 2))
     except Exception as error:  # whatever a user's step does with rows that are trials
         return Evaluation(reason=f"step cannot take all trials at once ({type(error).__name__}: {error})")
-    if not difference <= AGREEMENT[next(model.parameters()).dtype]:
-        return Evaluation(reason="states of an option depend on those of others")
-    return replace(
-        evaluation, sweeps=len(dataset) * dataset.n_actions < SWEEPS, reason="the same on a sample, and faster"
-    )
+    finally:
+        model.train(training)
+    if agreeing is None:
+        return Evaluation(reason="states of an option depend on those of others, or on other sessions")
+    few = len(dataset) * dataset.n_actions < SWEEPS
+    return replace(agreeing, sweeps=few, reason="loss and gradient are the same, and it is faster")
 
 
 def _sample(dataset: DatasetRNN) -> DatasetRNN:
-    """A few trials of a few sessions, with targets all over."""
-    sessions = torch.linspace(0, len(dataset) - 1, min(SAMPLE[0], len(dataset))).long()
-    xs = dataset.xs[sessions, : SAMPLE[1]]
+    """As many whole sessions as are compared, with targets all over."""
+    n_sessions = min(len(dataset), max(SAMPLE // (dataset.shape[1] * dataset.n_actions), 1))
+    xs = dataset.xs[torch.linspace(0, len(dataset) - 1, n_sessions).long()]
     options = torch.arange(xs.shape[0] * xs.shape[1]).view(xs.shape[:2]) % dataset.n_actions
     return dataset.replace(xs, torch.nn.functional.one_hot(options, dataset.n_actions))
 
 
-def _compare(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> tuple[Evaluation, float]:
-    """All trials at once, and the relative difference of the gradients so found from those through the loop."""
+def _first_that_agrees(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> Evaluation | None:
+    """All trials at once, with states by themselves or coupled: what gives loss and gradient of the loop."""
     vector = ParameterVector(model)
     noise = torch.randn(n_rows, len(vector), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = (vector.read().cpu() + JITTER * noise).to(next(model.parameters()).device)
-    evaluation = Evaluation(at_once=True, coupled=_is_coupled(model, vector, rows[0], sample))
-    results = [Objective(model, sample, way)(rows) for way in (Evaluation(), evaluation)]
-    (nll, gradient), (other_nll, other_gradient) = results
-    difference = (gradient - other_gradient).abs().max() / gradient.abs().max()
-    return evaluation, float(max(difference, (nll - other_nll).abs().max() / nll.abs().max()))
-
-
-def _is_coupled(model: BaseRNN, vector: ParameterVector, row: torch.Tensor, sample: DatasetRNN) -> bool:
-    """Whether a state depends on another one of the same option."""
-    trials = TrialsAtOnce(model, model.read_inputs(sample.xs, batch_first=True))
-    n_states = len(trials.state_names)
-    shape = (sample.shape[1], 1, n_states, len(sample), sample.n_actions)
-    states = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    states = states.to(next(model.parameters())).requires_grad_()
-    parameters = {name: value[0] for name, value in vector.named(row.unsqueeze(0), prefix="model.").items()}
-    next_states, _ = functional_call(trials, parameters, (states[:, 0],))
-    by_states = state_derivatives(next_states.unsqueeze(1), states, coupled=True)
-    others = ~torch.eye(n_states, dtype=torch.bool, device=states.device)
-    return bool((by_states[:, 0][:, others] != 0).any())
+    nll, gradient = Objective(model, sample, Evaluation())(rows)
+    for coupled in (False, True) if len(model.init_values) > 1 else (False,):
+        evaluation = Evaluation(at_once=True, coupled=coupled)
+        other_nll, other_gradient = Objective(model, sample, evaluation)(rows)
+        difference = (gradient - other_gradient).abs().max() / gradient.abs().max()
+        difference = max(difference, (nll - other_nll).abs().max() / nll.abs().max())
+        if difference <= AGREEMENT[next(model.parameters()).dtype]:
+            return evaluation
+    return None

@@ -1,13 +1,16 @@
 """The loss of a network and its exact gradient, in bounded memory: all trials at once, or trial by trial."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import torch
 
 from spice.resources.dataset import DatasetRNN
+from spice.resources.parallel import StatesInLoop
 from spice.resources.rnn import BaseRNN
-from spice.training.at_once import AtOnce
+from spice.training.at_once import AtOnce, states_in_loop
 from spice.training.evaluation import Evaluation
 from spice.training.in_loop import InLoop
 from spice.training.loss import scored_choices
@@ -34,16 +37,19 @@ class Objective:
     def __init__(self, model: BaseRNN, dataset: DatasetRNN, evaluation: Evaluation, n_threads: int = 1):
         vector, like = ParameterVector(model), next(model.parameters())
         xs, chosen = dataset.xs.to(like.device), scored_choices(dataset.ys.to(like))
-        n_groups = (
-            min(n_threads, max(xs[..., : dataset.n_actions].numel() // PER_THREAD, 1)) if evaluation.at_once else 1
-        )
-        size = -(-len(dataset) // n_groups)
-        model.set_initial_state()  # what an earlier pass left cannot be copied
-        self._groups: list[AtOnce | InLoop] = []
-        for part in zip(xs.split(size), chosen.split(size), strict=True):
-            own = copy.deepcopy(model) if self._groups else model  # a model serves one thread
-            make = AtOnce(own, vector, *part, evaluation) if evaluation.at_once else InLoop(own, vector, *part)
-            self._groups.append(make)
+        n_values = len(dataset) * dataset.shape[1] * dataset.n_actions
+        models = _copies(model, min(n_threads, max(n_values // PER_THREAD, 1)) if evaluation.at_once else 1)
+        self._vector, self._size = vector, -(-len(dataset) // len(models))
+        self._loop: StatesInLoop | None = None
+        if evaluation.at_once and not evaluation.sweeps:
+            self._loop = StatesInLoop(model, model.read_inputs(xs, batch_first=True))
+        parts = zip(models, xs.split(self._size), chosen.split(self._size), strict=False)  # perhaps fewer than models
+        self._groups: list[AtOnce | InLoop]
+        if evaluation.at_once:
+            self._groups = [AtOnce(own, vector, part, target, evaluation) for own, part, target in parts]
+        else:
+            self._groups = [InLoop(own, vector, part, target) for own, part, target in parts]
+        self._pool = ThreadPoolExecutor(len(self._groups))
 
     def __call__(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Negative log-likelihood and gradient.
@@ -60,11 +66,18 @@ class Objective:
         gradient : torch.Tensor, shape (n_rows, n_parameters)
             Its gradient.
         """
-        if len(self._groups) == 1:
-            results = [self._groups[0].evaluate(rows)]
+        tasks = [partial(group.evaluate, rows) for group in self._groups]
+        if self._loop is not None:  # its many small operations gain nothing from threads
+            states = states_in_loop(self._loop, self._vector, rows).split(self._size, dim=3)
+            tasks = [partial(task, states=part) for task, part in zip(tasks, states, strict=True)]
+        if len(tasks) == 1:
+            results = [tasks[0]()]
         else:
-            with ThreadPoolExecutor(len(self._groups)) as pool:
-                results = list(pool.map(lambda group: _in_one_thread(group, rows), self._groups))
+            futures = [self._pool.submit(_in_one_thread, task) for task in tasks]
+            try:
+                results = [future.result() for future in futures]
+            finally:  # after an interruption no thread may go on with the model
+                wait(futures)
         losses, gradients = zip(*results, strict=True)
         return torch.stack(losses).sum(0).double().cpu(), torch.stack(gradients).sum(0)
 
@@ -88,9 +101,18 @@ class Objective:
         return [group for group in self._groups if isinstance(group, AtOnce)]
 
 
-def _in_one_thread(group: AtOnce | InLoop, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _copies(model: BaseRNN, number: int) -> list[BaseRNN]:
+    """A model for each thread; one alone if it cannot be copied, because it keeps results of a pass."""
+    model.set_initial_state()
+    try:
+        return [model, *(copy.deepcopy(model) for _ in range(number - 1))]
+    except (RuntimeError, NotImplementedError, TypeError):
+        return [model]
+
+
+def _in_one_thread(task: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
     torch.set_num_threads(1)  # of this thread: there are several
-    return group.evaluate(rows)
+    return task()
 
 
 class Posterior:

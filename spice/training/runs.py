@@ -18,6 +18,10 @@ NO_BETTER = "the held-out sessions are predicted no better"
 FLAT = 1e-4  # nats per trial: Adam has converged when the mean loss of two tenths of its epochs differs by less
 
 
+class StopFit(Exception):  # noqa: N818
+    """Raised at the end of an epoch to end a fit; its text says why."""
+
+
 class Run(Protocol):
     """An optimiser at work."""
 
@@ -59,11 +63,13 @@ class LBFGSRun:
         Length of the first step.
     tolerance : float
         Decrease of the loss in an iteration below which a row has converged.
+    slow : float
+        Decrease of the loss in 50 iterations below which it has converged as well.
     """
 
-    def __init__(self, starts: torch.Tensor, evaluate: Evaluate, first_step: float, tolerance: float):
+    def __init__(self, starts: torch.Tensor, evaluate: Evaluate, first_step: float, tolerance: float, slow: float):
         self._rows = [_Row(LBFGSState(start.cpu().numpy())) for start in starts]
-        self._evaluate, self._settings = evaluate, (first_step, tolerance)
+        self._evaluate, self._settings = evaluate, (first_step, tolerance, slow)
         self._device = starts.device
 
     def run(self, end_epoch: EndEpoch, watch: Watch) -> str:
@@ -80,7 +86,11 @@ class LBFGSRun:
                 (i, self._tell(i, dialogues[i], answer, watch)) for i, answer in zip(asked, answers, strict=True)
             ]
             asked = {i: parameters for i, parameters in replies if parameters is not None}
-            end_epoch(float(losses.nan_to_num(math.inf).min()))
+            try:
+                end_epoch(float(_or_infinite(losses).min()))
+            except StopFit:
+                if asked:
+                    raise
         best = int(self.found()[0].argmin())
         return self._rows[best].reason
 
@@ -100,7 +110,7 @@ class LBFGSRun:
 
     def found(self) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Run.found`."""
-        losses = torch.tensor([row.state.loss for row in self._rows], dtype=torch.float64)
+        losses = _or_infinite(torch.tensor([row.state.loss for row in self._rows], dtype=torch.float64))
         return losses, torch.as_tensor(np.stack([row.state.parameters for row in self._rows]), device=self._device)
 
     def current(self) -> torch.Tensor:
@@ -144,24 +154,25 @@ class AdamRun:
         self._batches, self._generator = batches, generator
         self._losses = torch.full((len(starts),), torch.inf, dtype=torch.float64)
         self._found = starts.clone()
+        self._stopped: set[int] = set()
 
     def run(self, end_epoch: EndEpoch, watch: Watch) -> str:
         """As `Run.run`."""
-        stopped: set[int] = set()
-        while len(stopped) < len(self._rows):
+        while len(self._stopped) < len(self._rows):
             total = torch.zeros_like(self._losses)
             for batch in self._order():
                 losses, gradients = self._batches[batch](self._rows.detach())
-                if not bool(losses.isfinite().all()):  # before the step: these parameters are to blame
+                usable = losses.isfinite()
+                if not bool(usable.any()):  # before the step: these parameters are to blame
                     end_epoch(math.nan)
-                total += losses
+                total += _or_infinite(losses)
                 if len(self._batches) == 1:  # before the step: the loss is that of these parameters
                     self._offer(total)
-                self._rows.grad = gradients
+                self._rows.grad = torch.where(usable.to(gradients.device).unsqueeze(1), gradients, 0.0)
                 self._method.step()
             if len(self._batches) > 1:
                 self._offer(total)
-            stopped |= {i for i, row in enumerate(self._rows.detach()) if watch(i, row)}
+            self._stopped |= {i for i, row in enumerate(self._rows.detach()) if watch(i, row)}
             end_epoch(float(total.min()))
         return NO_BETTER
 
@@ -184,9 +195,16 @@ class AdamRun:
 
     def state(self) -> dict[str, Any]:
         """As `Run.state`."""
-        state = {"rows": self._rows.detach(), "method": self._method.state_dict()["state"]}
-        state |= {"losses": self._losses, "found": self._found}
-        return state | ({} if self._generator is None else {"generator": self._generator.get_state()})
+        method = {0: {name: value.clone() for name, value in self._method.state_dict()["state"][0].items()}}
+        return {
+            "rows": self._rows.detach().clone(),
+            "method": method,
+            "losses": self._losses.clone(),
+            "found": self._found.clone(),
+            "stopped": sorted(self._stopped),
+            "torch_random": torch.get_rng_state(),
+            "random": None if self._generator is None else self._generator.get_state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """As `Run.restore`."""
@@ -194,8 +212,11 @@ class AdamRun:
             self._rows.copy_(state["rows"])
         self._method.load_state_dict(self._method.state_dict() | {"state": state["method"]})
         self._losses, self._found = state["losses"], state["found"].to(self._rows.device)
-        if self._generator is not None and "generator" in state:
-            self._generator.set_state(state["generator"])
+        self._stopped = set(state["stopped"])
+        if self._generator is None:  # the order of mini-batches, or dropout: torch's own random numbers
+            torch.set_rng_state(state["torch_random"])
+        elif state["random"] is not None:
+            self._generator.set_state(state["random"])
 
 
 def is_flat(loss: list[float]) -> bool:
@@ -204,6 +225,10 @@ def is_flat(loss: list[float]) -> bool:
     if tenth < 2:
         return False
     return abs(sum(loss[-tenth:]) - sum(loss[-2 * tenth : -tenth])) / tenth < FLAT
+
+
+def _or_infinite(losses: torch.Tensor) -> torch.Tensor:
+    return torch.where(losses.isnan(), math.inf, losses)
 
 
 def _to_tensors(value: Any) -> Any:

@@ -84,7 +84,13 @@ class Validation:
 
     def state(self) -> dict[str, Any]:
         """All that it needs to go on."""
-        return {"losses": self.losses, "best": self._best, "parameters": self._parameters, "waited": self._waited}
+        lists: dict[str, list[Any]] = {
+            "losses": self.losses,
+            "best": self._best,
+            "parameters": self._parameters,
+            "waited": self._waited,
+        }
+        return {name: list(values) for name, values in lists.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state."""

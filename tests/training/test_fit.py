@@ -290,6 +290,33 @@ def test_formulas_outside_the_modules_are_blamed_as_such(random_data):
         fit_network(make(Broken), random_data())
 
 
+# ---------------------------------------------------------------------- callbacks
+
+
+@pytest.mark.parametrize("value", [True, np.True_], ids=["bool", "numpy"])
+def test_a_callback_that_returns_true_ends_the_fit(agent_data, value):
+    calls = []
+
+    def stop(epoch):
+        calls.append("stop")
+        return value if epoch.number == 3 else None
+
+    result = quietly(make(), agent_data[:4], epochs=6, callbacks=[stop, lambda epoch: calls.append("other")])
+    assert len(result.loss) == 3 and result.reason == "stopped by a callback" and not result.converged
+    assert calls == ["stop", "other"] * 3  # those after it hear of the last epoch too
+
+
+def test_what_else_a_callback_returns_does_not(agent_data):
+    values = iter([None, False, 0, "go on", 0.5, []])
+    assert len(quietly(make(), agent_data[:4], epochs=6, callbacks=[lambda epoch: next(values)]).loss) == 6
+
+
+def test_a_stop_by_a_callback_keeps_the_best_without_a_warning(agent_data):
+    data, model = agent_data[:4], make()
+    result = fit_network(model, data, callbacks=[lambda epoch: epoch.number == 5])  # a warning would be an error
+    assert loss_of(model, data) == pytest.approx(min(result.loss), rel=1e-9) and not model.training
+
+
 # ---------------------------------------------------------------------- scales
 
 
