@@ -7,6 +7,7 @@ length", ICLR). Gradients come from one more scan, backwards. The states of an o
 on those of other options.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -218,37 +219,35 @@ def linear_scan(factors: torch.Tensor, terms: torch.Tensor, first: torch.Tensor)
     torch.Tensor, shape of ``terms``
         x of each trial.
     """
-    if terms.is_cuda:
-        return scan_by_doubling(factors, terms, first)
-    # one small operation per trial: on a processor cheaper than the log2(n_trials) large ones of doubling
-    x, results = first, []
-    for factor, term in zip(factors.unbind(0), terms.unbind(0), strict=True):
-        x = _advance(term, factor, x)
-        results.append(x)
-    return torch.stack(results) if results else terms
-
-
-def scan_by_doubling(factors: torch.Tensor, terms: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """`linear_scan` in log2(n_trials) operations on all trials (Hillis & Steele 1986), for devices with many cores."""
-    if not len(terms):
+    n_trials = len(terms)
+    if not n_trials:
         return terms
-    terms = torch.cat([_advance(terms[0], factors[0], first).unsqueeze(0), terms[1:]])
-    step = 1
-    while step < len(terms):
-        reached = _advance(terms[step:], factors[step:], terms[:-step])
-        factors = torch.cat([factors[:step], _compose(factors[step:], factors[:-step], terms.ndim)])
-        terms = torch.cat([terms[:step], reached])
-        step *= 2
-    return terms
+    # in about sqrt(n_trials) pieces side by side: so few operations, and so little is computed twice
+    length = math.isqrt(n_trials - 1) + 1
+    missing = -n_trials % length
+    if missing:
+        factors, terms = (torch.cat([part, torch.zeros_like(part[:missing])]) for part in (factors, terms))
+    factors, terms = (part.unflatten(0, (-1, length)).unbind(1) for part in (factors, terms))
+    reached, carried = [terms[0]], [factors[0]]  # of each piece as if it began from 0, and of what it began from
+    for factor, term in zip(factors[1:], terms[1:], strict=True):
+        reached.append(_advance(term, factor, reached[-1]))
+        carried.append(_compose(factor, carried[-1], first.ndim + 1))
+    begins = [first]
+    for ended, share in zip(reached[-1][:-1], carried[-1][:-1], strict=True):
+        begins.append(_advance(ended, share, begins[-1]))
+    whole = _advance(torch.stack(reached, 1), torch.stack(carried, 1), torch.stack(begins).unsqueeze(1))
+    return whole.flatten(0, 1)[:n_trials]
 
 
 def _advance(term: torch.Tensor, factors: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The term plus factors, by element or as matrices, times x."""
     if factors.ndim == x.ndim:
         return torch.addcmul(term, factors, x)
     return term + (factors * x.unsqueeze(-4)).sum(-3)
 
 
 def _compose(later: torch.Tensor, earlier: torch.Tensor, ndim: int) -> torch.Tensor:
+    """One factor after another; matrices where they have more than so many axes."""
     if later.ndim == ndim:
         return later * earlier
     return torch.einsum("...ijba,...jkba->...ikba", later, earlier)
