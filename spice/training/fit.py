@@ -104,7 +104,6 @@ def fit_network(
     """
     train, held_out = split_sessions(dataset, validation_fraction)
     optimizer = choose_optimizer(optimizer, batch_size, model, train)
-    evaluation = choose_evaluation(model, train, 1 + len(other_starts))
     decays = {"weights": weight_decay, "nonlinearity": nonlinearity_decay, "people": embedding_decay}
     settings = decays | {
         "optimizer": optimizer,
@@ -113,6 +112,7 @@ def fit_network(
         "validation_fraction": validation_fraction,
     }
     mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": 1 + len(other_starts)})
+    evaluation = choose_evaluation(model, train, 1 + len(other_starts))
     n_values = len(train) * model.n_actions * model.hidden_size
     with _threads(1 if evaluation.at_once or n_values < PARALLEL_VALUES else torch.get_num_threads()) as n_threads:
         model.train()
@@ -242,12 +242,14 @@ class _Fit:
             "run": self._run.state(),
             "validation": self._validation.state(),
             "loss": list(self._result.loss),
+            "buffers": {name: buffer.clone() for name, buffer in self._model.named_buffers()},
             "solutions": [loss.objective.solutions for loss in self._losses],
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._snapshot = state
         self._run.restore(state["run"])
+        self._model.load_state_dict(state["buffers"], strict=False)
         self._validation.restore(state["validation"])
         self._result.loss = list(state["loss"])
         for loss, solutions in zip(self._losses, state["solutions"], strict=True):

@@ -84,15 +84,13 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
         return Evaluation(reason="dropout draws anew in every trial")
     if dataset.shape[1] < SHORTEST:
         return Evaluation(reason="sessions are short")
-    sample = _sample(dataset)
-    training = model.training
+    training, buffers = model.training, {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        model.train()
-        agreeing = _first_that_agrees(model, sample, min(n_rows, 2))
+        agreeing = _first_that_agrees(model.train(), _sample(dataset), min(n_rows, 2))
     except Exception as error:  # whatever a user's step does with rows that are trials
         return Evaluation(reason=f"step cannot take all trials at once ({type(error).__name__}: {error})")
-    finally:
-        model.train(training)
+    finally:  # a look at the model changes nothing in it
+        model.train(training).load_state_dict(buffers, strict=False)
     if agreeing is None:
         return Evaluation(reason="states of an option depend on those of others, or on other sessions")
     few = len(dataset) * dataset.n_actions < SWEEPS

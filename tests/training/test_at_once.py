@@ -78,7 +78,7 @@ def limits(monkeypatch):
 
 
 @WAYS
-@pytest.mark.parametrize("model_class", [LearningRateRNN, ChoiceRNN])
+@pytest.mark.parametrize("model_class", [LearningRateRNN, ForgettingRNN])
 @pytest.mark.parametrize("limit", [1, 10, 40])
 def test_pieces_of_sessions_equal_the_whole(random_data, limits, way, model_class, limit):
     """1 value: single trials of single sessions; 10: five trials; 40: two sessions at once."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spice.errors import ConvergenceWarning, FileError, SpiceWarning
-from spice.precoded import ChoiceRNN, ForgettingRNN, LearningRateRNN, RescorlaWagnerRNN
+from spice.precoded import ForgettingRNN, LearningRateRNN, ParticipantEmbeddingRNN, RescorlaWagnerRNN
 from spice.resources.dataset import DatasetRNN
 from spice.resources.files import write_file
 from spice.training import fit_network
@@ -75,7 +75,7 @@ def assert_same_end(model, result, other, expected):
 @pytest.fixture(scope="module")
 def data(agent_data):
     """Six short sessions."""
-    return DatasetRNN(agent_data.xs[:6, :12], agent_data.ys[:6, :12])
+    return DatasetRNN(agent_data.xs[:6, :9], agent_data.ys[:6, :9])
 
 
 # ---------------------------------------------------------------------- stopped and gone on with
@@ -92,7 +92,7 @@ WAYS = {
     "mini-batches, held-out sessions": {"batch_size": 3, "generator": 5, "validation_fraction": 0.3},
     "a loop of one's own": {"model_class": OwnLoop},
     "states of an option that depend on each other": {"model_class": LearningRateRNN},
-    "people": {"model_class": ChoiceRNN},
+    "people": {"model_class": ParticipantEmbeddingRNN},
 }
 
 

@@ -245,8 +245,8 @@ def test_rows_together_equal_rows_alone(random_data, way, model_class):
 
 @WAYS
 def test_the_number_of_rows_may_change(random_data, way):
-    data, model = random_data(5, 16), make(ChoiceRNN)
-    rows = rows_of(*[make(ChoiceRNN, seed=seed) for seed in range(3)])
+    data, model = random_data(5, 16), make(ParticipantEmbeddingRNN)
+    rows = rows_of(*[make(ParticipantEmbeddingRNN, seed=seed) for seed in range(3)])
     objective, (nll, gradient) = Objective(model, data, way), Objective(model, data, LOOP)(rows)
     for part in ([0, 1, 2], [1], [2, 0], [0, 1, 2]):
         assert_same(objective(rows[part]), (nll[part], gradient[part]))
@@ -254,10 +254,10 @@ def test_the_number_of_rows_may_change(random_data, way):
 
 @WAYS
 def test_the_models_own_parameters_play_no_role_and_stay(random_data, way):
-    data, model = random_data(4, 20, n_participants=3), make(ChoiceRNN)
-    rows = rows_of(make(ChoiceRNN, seed=1))
+    data, model = random_data(4, 20, n_participants=3), make(ParticipantEmbeddingRNN)
+    rows = rows_of(make(ParticipantEmbeddingRNN, seed=1))
     expected = Objective(model, data, way)(rows)
-    other = make(ChoiceRNN, seed=2)
+    other = make(ParticipantEmbeddingRNN, seed=2)
     before = copy.deepcopy(other.state_dict())
     found = Objective(other, data, way)(rows)
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
@@ -282,8 +282,8 @@ def test_frozen_parameters_are_no_part_of_the_vector(random_data, way):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_results_repeat_to_the_last_bit(random_data, way, dtype):
     """From the same solutions a further evaluation goes the same way: stopped fits depend on it."""
-    data, model = random_data(5, 16, **GAPS), make(ChoiceRNN, dtype=dtype)
-    rows = rows_of(*[make(ChoiceRNN, seed=seed) for seed in range(2)])
+    data, model = random_data(5, 16, **GAPS), make(ParticipantEmbeddingRNN, dtype=dtype)
+    rows = rows_of(*[make(ParticipantEmbeddingRNN, seed=seed) for seed in range(2)])
     one, other = Objective(model, data, way), Objective(model, data, way)
     one(rows)
     other.solutions = one.solutions

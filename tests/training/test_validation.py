@@ -193,7 +193,7 @@ def test_early_stopping_helps_where_there_is_little_to_learn(random_data):
     losses = []
     for fraction in (0.0, 0.5):
         model = make(0, ChoiceRNN)
-        result = fit(model, data, epochs=60, validation_fraction=fraction)
+        result = fit(model, data, epochs=40, validation_fraction=fraction)
         losses.append(nll_of(model, fresh))
     assert result.reason == BETTER and losses[1] < losses[0] - 0.05
 
