@@ -15,8 +15,10 @@ from spice.training.parameters import ParameterVector
 OPTIMIZERS = ("auto", "lbfgs", "adam")
 FULL_BATCH = 100_000_000  # trials x sessions x actions up to which data and states of a full batch take less than 8 GB
 MINI_BATCH = 1_000_000  # the same, of one step of Adam on larger data
-SHORTEST = 8  # trials of a session from which sweeps pay (benchmarks/README.md)
+# measured by benchmarks/evaluation_ways.py:
+SHORTEST = 8  # trials of a session from which all at once are faster
 SWEEPS = 1000  # sessions x actions up to which sweeps find states faster than the loop
+MOST = 4000  # sessions x actions from which the loop's own operations are large enough
 SAMPLE = 400_000  # trials x sessions x actions on which all trials at once are compared with the loop
 JITTER = 0.1  # standard deviation of the parameters' change there: a weight of 0 would hide what it weighs
 AGREEMENT = {torch.float64: 1e-5, torch.float32: 1e-3}  # of the gradients there, relative to the largest entry
@@ -84,6 +86,8 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
         return Evaluation(reason="dropout draws anew in every trial")
     if dataset.shape[1] < SHORTEST:
         return Evaluation(reason="sessions are short")
+    if len(dataset) * dataset.n_actions > MOST:
+        return Evaluation(reason="sessions are many")
     training, buffers = model.training, {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         agreeing = _first_that_agrees(model.train(), _sample(dataset), min(n_rows, 2))
