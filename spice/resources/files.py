@@ -101,9 +101,8 @@ def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[
     if checksum != _checksum(content) or not data.endswith(_footer(data[:-FOOTER_LENGTH])):
         raise FileError(f"{name} is damaged: its checksum does not fit its contents; save it again.")
     if content["kind"] != kind:
-        raise FileError(
-            f"{name} holds a {content['kind']!r} file, not a {kind!r} file; were path_rnn and path_spice swapped?"
-        )
+        swapped = "" if kind == "checkpoint" else "; were path_rnn and path_spice swapped?"
+        raise FileError(f"{name} holds a {content['kind']!r} file, not a {kind!r} file{swapped or '.'}")
     return content["header"], content["payload"]
 
 

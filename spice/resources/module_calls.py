@@ -162,7 +162,7 @@ class ModuleCaller(nn.Module):
         return next_value if equation or activation is None else activation(next_value)
 
     def _update_where(self, action, key, value, inputs, embedding, participant, activation):
-        """As `_update`, but only where ``action`` is not 0; elsewhere the result is 0."""
+        """As `_update`, but only where ``action`` is not 0 and the trial is not missing; elsewhere the result is 0."""
         places, rows = self._places(key, action)
         part = self._update(
             key,
@@ -175,10 +175,12 @@ class ModuleCaller(nn.Module):
         return torch.zeros_like(value).flatten().index_copy(0, places, part.squeeze(1)).view_as(value)
 
     def _places(self, key: str, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Elements at which an action mask is not 0, and their rows."""
+        """Elements at which an action mask is not 0 and the trial is not missing, and their rows."""
         known = self._pass.places if self._pass.places is not None else {}
         if key not in known or not torch.equal(known[key][0], action):
-            places = action.reshape(-1).nonzero().squeeze(1)
+            missing = self._pass.missing[self._pass.trial]
+            used = action != 0 if missing is None else (action != 0) & ~missing
+            places = used.reshape(-1).nonzero().squeeze(1)
             known[key] = (action, places, places.div(action.shape[1], rounding_mode="floor"))
         return known[key][1:]
 

@@ -10,7 +10,7 @@ from spice.training.evaluation import Evaluation
 from spice.training.loss import log_likelihood
 from spice.training.parameters import ParameterVector
 
-AT_ONCE = 40_000  # values of a state (trials x sessions x actions) in one call of `step`; more leave the cache
+AT_ONCE = 40_000  # values of a state (trials x rows x sessions x actions) in one call of `step`: more leave the cache
 
 
 class AtOnce:
@@ -28,14 +28,22 @@ class AtOnce:
         One-hot choices to score, zeros where there is none.
     evaluation : Evaluation
         How the states are found.
+    n_rows : int
+        Number of parameter vectors that will be evaluated together, at most.
     """
 
     def __init__(
-        self, model: BaseRNN, vector: ParameterVector, xs: torch.Tensor, chosen: torch.Tensor, evaluation: Evaluation
+        self,
+        model: BaseRNN,
+        vector: ParameterVector,
+        xs: torch.Tensor,
+        chosen: torch.Tensor,
+        evaluation: Evaluation,
+        n_rows: int,
     ):
-        self._size = max(AT_ONCE // (xs.shape[1] * model.n_actions), 1)
+        self._size = max(AT_ONCE // (xs.shape[1] * model.n_actions * n_rows), 1)
         parts = zip(xs.split(self._size), chosen.split(self._size), strict=True)
-        self._blocks = [_Block(model, vector, *part, evaluation) for part in parts]
+        self._blocks = [_Block(model, vector, *part, evaluation, n_rows) for part in parts]
 
     def evaluate(self, rows: torch.Tensor, states: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Negative log-likelihood and gradient of rows of parameter vectors.
@@ -71,11 +79,20 @@ class _Block:
     """As many sessions as one call of ``step`` takes; longer ones in pieces, one after another."""
 
     def __init__(
-        self, model: BaseRNN, vector: ParameterVector, xs: torch.Tensor, chosen: torch.Tensor, evaluation: Evaluation
+        self,
+        model: BaseRNN,
+        vector: ParameterVector,
+        xs: torch.Tensor,
+        chosen: torch.Tensor,
+        evaluation: Evaluation,
+        n_rows: int,
     ):
         sessions = model.read_inputs(xs, batch_first=True)
+        used = sessions.observed.any(1) | (chosen != 0).any(0).any(-1)
+        end = int(used.nonzero()[-1]) + 1 if bool(used.any()) else 1  # the rest is padding of all of them
+        sessions, chosen = sessions.part(0, end), chosen[:, :end]
         n_sessions, n_trials, n_actions = chosen.shape
-        length = max(AT_ONCE // (n_sessions * n_actions), 1)
+        length = max(AT_ONCE // (n_sessions * n_actions * n_rows), 1)
         self.first = torch.stack(list(model.set_initial_state(n_sessions).values()))
         self.pieces = [
             _Piece(model, vector, sessions.part(t, t + length), part.transpose(0, 1), evaluation.coupled)
@@ -102,7 +119,7 @@ class _Block:
         """Take the states before each trial."""
         start = 0
         for piece in self.pieces:
-            piece.last = states[start : start + piece.n_trials]
+            piece.take(states[start : start + piece.n_trials])
             start += piece.n_trials
 
     def _sweep(self, rows: torch.Tensor, first: torch.Tensor) -> Trajectory | None:
@@ -143,6 +160,10 @@ class _Piece:
         if found is not None:
             self.last = found.states.detach()
         return found
+
+    def take(self, states: torch.Tensor | None) -> None:
+        """Take states as the last solution."""
+        self.last = None if states is None else states.to(self._chosen.device)
 
     def linearise(self, rows: torch.Tensor) -> Trajectory:
         """The trials at the states last found."""

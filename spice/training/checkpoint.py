@@ -31,6 +31,8 @@ class Checkpoint:
         self._path = None if path is None else Path(path)
         if self._path is not None and not self._path.parent.is_dir():
             raise FileNotFoundError(f"cannot keep {self._path}: there is no folder {self._path.parent}; make it first.")
+        if self._path is not None and self._path.is_dir():
+            raise FileError(f"checkpoint must name a file, but {self._path} is a folder.")
         self._fingerprint = fingerprint
         self._saved = time.monotonic()
 
@@ -44,7 +46,10 @@ class Checkpoint:
         """
         if self._path is None or not self._path.exists():
             return None
-        header, payload = read_file(self._path, "checkpoint")
+        try:
+            header, payload = read_file(self._path, "checkpoint")
+        except FileError as error:
+            raise FileError(f"{error} As a checkpoint it is no use: delete it to begin anew.") from None
         if header["fingerprint"] != self._fingerprint:
             raise FileError(
                 f"{self._path} is the checkpoint of another fit: data, model or settings differ (only epochs may). "
@@ -74,13 +79,11 @@ class Checkpoint:
 
 
 def fingerprint(model: nn.Module, dataset: DatasetRNN, settings: Mapping[str, Any]) -> str:
-    """Identify a fit by its data, its model (class, parameters' shapes, buffers) and its settings."""
+    """Identify a fit by its data, its model (class, parameters' shapes) and its settings."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for tensor in (dataset.xs, dataset.ys):
         digest.update(tensor.contiguous().numpy().tobytes())
     digest.update(repr(model).encode())
     for name, value in model.named_parameters():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-    for name, buffer in model.named_buffers():
-        digest.update(name.encode() + buffer.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -141,16 +141,18 @@ class _Fit:
         self._model, self._train = model, train
         starts = torch.stack([ParameterVector(start).read() for start in (model, *other_starts)])
         precisions = ParameterVector(model).precisions(settings).to(starts.device)
-        n_scored = max(train.n_scored, 1)
+        n_scored, n_rows = max(train.n_scored, 1), len(starts)
         self._run: Run
         if settings["optimizer"] == "lbfgs":
             limits = (TOLERANCE / n_scored, SLOW * starts.shape[1] / n_scored)
-            self._losses = [Posterior(Objective(model, train, evaluation, n_threads), precisions, n_scored)]
+            self._losses = [Posterior(Objective(model, train, evaluation, n_threads, n_rows), precisions, n_scored)]
             self._run = LBFGSRun(starts, self._losses[0], settings["learning_rate"], *limits)
         else:
             self._losses = [
                 Posterior(
-                    Objective(model, part, evaluation, n_threads), precisions * (part.n_scored / n_scored), n_scored
+                    Objective(model, part, evaluation, n_threads, n_rows),
+                    precisions * (part.n_scored / n_scored),
+                    n_scored,
                 )
                 for part in mini_batches(train, settings["batch_size"])
             ]

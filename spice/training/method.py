@@ -104,7 +104,8 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
 def _sample(dataset: DatasetRNN) -> DatasetRNN:
     """As many whole sessions as are compared, with targets all over."""
     n_sessions = min(len(dataset), max(SAMPLE // (dataset.shape[1] * dataset.n_actions), 1))
-    xs = dataset.xs[torch.linspace(0, len(dataset) - 1, n_sessions).long()]
+    sessions = torch.linspace(0, len(dataset) - 1, n_sessions).long()
+    xs = dataset.xs[sessions, : max(SAMPLE // dataset.n_actions, 1)]
     options = torch.arange(xs.shape[0] * xs.shape[1]).view(xs.shape[:2]) % dataset.n_actions
     return dataset.replace(xs, torch.nn.functional.one_hot(options, dataset.n_actions))
 

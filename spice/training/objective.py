@@ -32,13 +32,21 @@ class Objective:
         How to evaluate them.
     n_threads : int, default 1
         Threads over which large data are spread.
+    n_rows : int, default 1
+        Number of parameter vectors that will be evaluated together, at most.
     """
 
-    def __init__(self, model: BaseRNN, dataset: DatasetRNN, evaluation: Evaluation, n_threads: int = 1):
+    def __init__(
+        self, model: BaseRNN, dataset: DatasetRNN, evaluation: Evaluation, n_threads: int = 1, n_rows: int = 1
+    ):
         vector, like = ParameterVector(model), next(model.parameters())
         xs, chosen = dataset.xs.to(like.device), scored_choices(dataset.ys.to(like))
         n_values = len(dataset) * dataset.shape[1] * dataset.n_actions
         models = _copies(model, min(n_threads, max(n_values // PER_THREAD, 1)) if evaluation.at_once else 1)
+        # every thread gets long and short sessions, side by side with those of their length: blocks hold little padding
+        order = dataset.observed.sum(1).argsort(stable=True)
+        order = torch.cat([order[i :: len(models)] for i in range(len(models))])
+        xs, chosen = xs[order], chosen[order]
         self._vector, self._size = vector, -(-len(dataset) // len(models))
         self._loop: StatesInLoop | None = None
         if evaluation.at_once and not evaluation.sweeps:
@@ -46,7 +54,7 @@ class Objective:
         parts = zip(models, xs.split(self._size), chosen.split(self._size), strict=False)  # perhaps fewer than models
         self._groups: list[AtOnce | InLoop]
         if evaluation.at_once:
-            self._groups = [AtOnce(own, vector, part, target, evaluation) for own, part, target in parts]
+            self._groups = [AtOnce(own, vector, part, target, evaluation, n_rows) for own, part, target in parts]
         else:
             self._groups = [InLoop(own, vector, part, target) for own, part, target in parts]
         self._pool = ThreadPoolExecutor(len(self._groups))
@@ -94,8 +102,9 @@ class Objective:
     @solutions.setter
     def solutions(self, values: list[torch.Tensor | None]) -> None:
         pieces = [piece for group in self._at_once() for piece in group.pieces]
-        for piece, value in zip(pieces, values, strict=True):
-            piece.last = value
+        if len(values) == len(pieces):  # else the sessions were cut differently, for another number of threads
+            for piece, value in zip(pieces, values, strict=True):
+                piece.take(value)
 
     def _at_once(self) -> list[AtOnce]:
         return [group for group in self._groups if isinstance(group, AtOnce)]

@@ -176,6 +176,23 @@ def test_a_flat_loss_takes_no_checkpoint_from_who_stops(data, tmp_path):
     assert result.reason == "stopped by a callback" and path.exists()
 
 
+@pytest.mark.parametrize("threads", [(2, 1), (1, 2), (3, 2)])
+def test_a_fit_goes_on_with_another_number_of_threads(data, tmp_path, monkeypatch, uninterrupted, threads):
+    """On another machine, say: sums are made in another order, so the end is the same but for rounding errors."""
+    path, before, (whole, expected) = tmp_path / "fit.spice", torch.get_num_threads(), uninterrupted("lbfgs")
+    monkeypatch.setattr("spice.training.objective.PER_THREAD", 10)
+    try:
+        torch.set_num_threads(threads[0])
+        fit(make(), data, checkpoint=path, callbacks=stop_at(4))
+        torch.set_num_threads(threads[1])
+        model = make(9)
+        result = fit(model, data, checkpoint=path)
+    finally:
+        torch.set_num_threads(before)
+    assert result.loss == pytest.approx(expected.loss, abs=1e-7)
+    np.testing.assert_allclose(parameters(model), parameters(whole), atol=1e-4)
+
+
 class Normalised(RescorlaWagnerRNN):
     """Its batch norm keeps means that belong to what it has seen, not to its parameters."""
 
