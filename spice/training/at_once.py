@@ -178,7 +178,7 @@ class _Piece:
         The states are no function of the parameters here. With their adjoints as Lagrange multipliers the derivative
         is the total one, and an error of the states changes the value to second order only.
         """
-        nll = -log_likelihood(trajectory.logits, self._chosen).sum((0, 2))
+        nll = -log_likelihood(trajectory.logits, self._chosen).sum((0, 2), dtype=torch.float64)
         by_states = torch.autograd.grad(nll.sum(), trajectory.states, retain_graph=True)[0]
         by_next, by_first = trajectory.adjoint(by_states, by_last)
         followed = torch.cat([trajectory.states[1:], trajectory.next_states[-1:]]).detach()

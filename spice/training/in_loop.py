@@ -47,7 +47,7 @@ class InLoop:
             leaf = row.detach().requires_grad_()
             states = None if start is None else {n: v.detach().requires_grad_() for n, v in start.items()}
             logits, last = self._run(leaf, xs, states)
-            loss = -log_likelihood(logits, chosen).sum()
+            loss = -log_likelihood(logits, chosen).sum(dtype=torch.float64)
             total = loss + sum((by_last[name] * last[name]).sum() for name in by_last)
             leaves = [leaf, *(states or {}).values()]
             slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)

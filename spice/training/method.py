@@ -119,8 +119,8 @@ def _first_that_agrees(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> Evalu
     for coupled in (False, True) if len(model.init_values) > 1 else (False,):
         evaluation = Evaluation(at_once=True, coupled=coupled)
         other_nll, other_gradient = Objective(model, sample, evaluation)(rows)
-        difference = (gradient - other_gradient).abs().max() / gradient.abs().max()
-        difference = max(difference, (nll - other_nll).abs().max() / nll.abs().max())
+        pairs = ((gradient, other_gradient), (nll, other_nll))
+        difference = max(float((one - other).abs().max() / one.abs().max()) for one, other in pairs)
         if difference <= AGREEMENT[next(model.parameters()).dtype]:
             return evaluation
     return None
