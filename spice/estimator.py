@@ -217,7 +217,7 @@ class SpiceEstimator(BaseEstimator):
             if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
                 visited, to_distil = _pooled(visited), [0]
             collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
-            history = self._train(model, dataset)
+            history = self._train(model, _pooled(dataset) if model.n_participants == 1 else dataset)
         self._forget()
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
         self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))

@@ -57,7 +57,7 @@ class EquationModule(nn.Module):
 
     def _look_up(self, participant: torch.Tensor | None, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Coefficients by term, each of the value's shape; kept while the same tensor of participants comes: a pass."""
-        key = (value.shape, value.dtype, value.device)
+        key = (value.shape, value.dtype, value.device, id(self.coefficients), self.coefficients._version)
         if self._last is not None and self._last[0] is participant and self._last[1] == key:
             return self._last[2]
         rows = self.coefficients[participant].to(value.dtype).T

@@ -1,4 +1,4 @@
-"""Parallel in time: all trials of a `step` model at once, by Newton sweeps with linear scans (DESIGN section 4).
+"""Parallel in time: all trials of a `step` model at once, by Newton sweeps with linear scans.
 
 The states of a session obey x[t + 1] = f_t(x[t]). Given a guess of them all, one call of ``step`` on all trials gives
 every f_t and its derivative; the recurrence linearised at the guess is solved by a linear scan, and a few such sweeps
@@ -177,12 +177,13 @@ def solve_states(step: Step, guess: torch.Tensor, coupled: bool) -> Trajectory |
             residual = found.next_states[:-1] - found.states[1:]
             # what the states are wrong by: residuals add up where little is forgotten, and grow where errors grow
             change = linear_scan(found.derivatives[:-1], residual, torch.zeros_like(found.states[0]))
-            worst = change.abs().max().item() if len(change) else 0.0
-            largest = found.states.abs().max().item()
-            if worst <= ERROR[states.dtype] * (1 + largest):
+            # each start and each state by its own measure
+            largest = torch.maximum(found.states.abs(), found.next_states.abs()).amax((0, 3, 4))
+            wrong = change.abs().amax((0, 3, 4)) / (1 + largest) if len(change) else torch.zeros_like(largest)
+            if bool((wrong <= ERROR[states.dtype]).all()):
                 return found
             # far from the solution derivatives above 1 can pile up over trials: such a step is no use
-            if not worst < FARTHEST * (1 + largest):
+            if not bool((wrong < FARTHEST).all()):
                 return None
             states = torch.cat([found.states[:1], found.states[1:] + change])
     return None

@@ -10,7 +10,10 @@ from spice.training.evaluation import Evaluation
 from spice.training.loss import log_likelihood
 from spice.training.parameters import ParameterVector
 
-AT_ONCE = 40_000  # values of a state (trials x rows x sessions x actions) in one call of `step`: more leave the cache
+# values of a state (trials x rows x sessions x actions) in one call of `step`: more leave a CPU's cache, while other
+# devices want more work at a time
+AT_ONCE = 40_000
+AT_ONCE_ELSEWHERE = 4_000_000
 
 
 class AtOnce:
@@ -41,9 +44,10 @@ class AtOnce:
         evaluation: Evaluation,
         n_rows: int,
     ):
-        self._size = max(AT_ONCE // (xs.shape[1] * model.n_actions * n_rows), 1)
+        limit = AT_ONCE if xs.device.type == "cpu" else AT_ONCE_ELSEWHERE
+        self._size = max(limit // (xs.shape[1] * model.n_actions * n_rows), 1)
         parts = zip(xs.split(self._size), chosen.split(self._size), strict=True)
-        self._blocks = [_Block(model, vector, *part, evaluation, n_rows) for part in parts]
+        self._blocks = [_Block(model, vector, *part, evaluation, limit // n_rows) for part in parts]
 
     def evaluate(self, rows: torch.Tensor, states: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Negative log-likelihood and gradient of rows of parameter vectors.
@@ -85,14 +89,14 @@ class _Block:
         xs: torch.Tensor,
         chosen: torch.Tensor,
         evaluation: Evaluation,
-        n_rows: int,
+        limit: int,
     ):
         sessions = model.read_inputs(xs, batch_first=True)
         used = sessions.observed.any(1) | (chosen != 0).any(0).any(-1)
         end = int(used.nonzero()[-1]) + 1 if bool(used.any()) else 1  # the rest is padding of all of them
         sessions, chosen = sessions.part(0, end), chosen[:, :end]
         n_sessions, n_trials, n_actions = chosen.shape
-        length = max(AT_ONCE // (n_sessions * n_actions * n_rows), 1)
+        length = max(limit // (n_sessions * n_actions), 1)
         self.first = torch.stack(list(model.set_initial_state(n_sessions).values()))
         self.pieces = [
             _Piece(model, vector, sessions.part(t, t + length), part.transpose(0, 1), evaluation.coupled)

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from spice.errors import FileError
 from spice.resources.dataset import DatasetRNN
 from spice.resources.files import read_file, write_file
+from spice.resources.rnn import BaseRNN
 
 SECONDS = 30.0  # between two checkpoints
 
@@ -30,7 +29,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike | None, fingerprint: str):
         self._path = None if path is None else Path(path)
         if self._path is not None and not self._path.parent.is_dir():
-            raise FileNotFoundError(f"cannot keep {self._path}: there is no folder {self._path.parent}; make it first.")
+            raise FileError(f"cannot keep {self._path}: there is no folder {self._path.parent}; make it first.")
         if self._path is not None and self._path.is_dir():
             raise FileError(f"checkpoint must name a file, but {self._path} is a folder.")
         self._fingerprint = fingerprint
@@ -78,12 +77,13 @@ class Checkpoint:
             self._path.unlink(missing_ok=True)
 
 
-def fingerprint(model: nn.Module, dataset: DatasetRNN, settings: Mapping[str, Any]) -> str:
+def fingerprint(model: BaseRNN, dataset: DatasetRNN, settings: Mapping[str, Any]) -> str:
     """Identify a fit by its data, its model (class, parameters' shapes) and its settings."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for tensor in (dataset.xs, dataset.ys):
         digest.update(tensor.contiguous().numpy().tobytes())
-    digest.update(repr(model).encode())
+    kind = type(model)
+    digest.update(f"{kind.__module__}.{kind.__qualname__}{model}{model.init_values}{dataset.columns.names}".encode())
     for name, value in model.named_parameters():
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}{value.requires_grad}".encode())
     return digest.hexdigest()

@@ -14,7 +14,9 @@ from spice.errors import ConvergenceWarning, ModuleOutputError, SpiceWarning
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
 from spice.training.checkpoint import Checkpoint, fingerprint
-from spice.training.method import MINI_BATCH, Evaluation, choose_evaluation, choose_optimizer, is_large
+from spice.training.evaluation import Evaluation
+from spice.training.lbfgs import NO_STEP, NOT_FINITE
+from spice.training.method import MINI_BATCH, choose_evaluation, choose_optimizer, is_large, restore_buffers
 from spice.training.objective import Objective, Posterior
 from spice.training.parameters import ParameterVector
 from spice.training.progress import Progress
@@ -112,13 +114,17 @@ def fit_network(
         "validation_fraction": validation_fraction,
     }
     mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": 1 + len(other_starts)})
-    evaluation = choose_evaluation(model, train, 1 + len(other_starts))
-    n_values = len(train) * model.n_actions * model.hidden_size
-    with _threads(1 if evaluation.at_once or n_values < PARALLEL_VALUES else torch.get_num_threads()) as n_threads:
+    file = Checkpoint(checkpoint, mark)
+    batches = [train] if optimizer == "lbfgs" else mini_batches(train, batch_size)
+    evaluation = choose_evaluation(model, batches[0], 1 + len(other_starts))
+    n_values = len(batches[0]) * model.n_actions * model.hidden_size
+    used = 1 if evaluation.at_once or n_values < PARALLEL_VALUES else torch.get_num_threads()
+    # to go on as if it had not been stopped, a fit may set torch's random state: the user's own stays as it is
+    with _threads(used) as n_threads, torch.random.fork_rng(enabled=checkpoint is not None):
         model.train()
-        fit = _Fit(model, train, held_out, other_starts, settings, evaluation, generator, n_threads)
+        fit = _Fit(model, batches, held_out, other_starts, settings, evaluation, generator, n_threads)
         try:
-            return fit.execute(epochs, Checkpoint(checkpoint, mark), callbacks, verbose)
+            return fit.execute(epochs, file, callbacks, verbose)
         finally:
             model.eval()
             model.set_initial_state()  # drop the last pass: its tensors hold the graph
@@ -130,7 +136,7 @@ class _Fit:
     def __init__(
         self,
         model: BaseRNN,
-        train: DatasetRNN,
+        batches: Sequence[DatasetRNN],
         held_out: DatasetRNN | None,
         other_starts: Sequence[BaseRNN],
         settings: Mapping[str, Any],
@@ -138,24 +144,25 @@ class _Fit:
         generator: torch.Generator | None,
         n_threads: int,
     ):
-        self._model, self._train = model, train
+        self._model, self._batches = model, batches
         starts = torch.stack([ParameterVector(start).read() for start in (model, *other_starts)])
         precisions = ParameterVector(model).precisions(settings).to(starts.device)
-        n_scored, n_rows = max(train.n_scored, 1), len(starts)
+        n_scored = max(sum(batch.n_scored for batch in batches), 1)
+        if starts.device.type != "cpu":
+            n_threads = 1  # several would wait for the same device
+        self._losses = [
+            Posterior(
+                Objective(model, batch, evaluation, n_threads, len(starts)),
+                precisions * (batch.n_scored / n_scored),
+                n_scored,
+            )
+            for batch in batches
+        ]
         self._run: Run
         if settings["optimizer"] == "lbfgs":
             limits = (TOLERANCE / n_scored, SLOW * starts.shape[1] / n_scored)
-            self._losses = [Posterior(Objective(model, train, evaluation, n_threads, n_rows), precisions, n_scored)]
             self._run = LBFGSRun(starts, self._losses[0], settings["learning_rate"], *limits)
         else:
-            self._losses = [
-                Posterior(
-                    Objective(model, part, evaluation, n_threads, n_rows),
-                    precisions * (part.n_scored / n_scored),
-                    n_scored,
-                )
-                for part in mini_batches(train, settings["batch_size"])
-            ]
             self._run = AdamRun(starts, self._losses, settings["learning_rate"], generator)
         held_out_loss = None if held_out is None else Objective(model, held_out, evaluation)
         self._validation = Validation(held_out_loss, 0 if held_out is None else held_out.n_scored, len(starts))
@@ -175,7 +182,7 @@ class _Fit:
             if len(result.loss) >= epochs:
                 raise StopFit(_spent(epochs))
             result.reason = self._run.run(self._end_epoch(epochs, file, [progress, *callbacks]), self._watch)
-            result.converged = True
+            result.converged = result.reason not in (NO_STEP, NOT_FINITE)
         except StopFit as stop:
             result.reason = str(stop)
             result.converged = result.optimizer == "adam" and result.reason != STOPPED and is_flat(result.loss)
@@ -232,10 +239,13 @@ class _Fit:
     def _blame(self) -> None:
         """Turn a loss that is no number into an error that says which module is to blame."""
         ParameterVector(self._model).write(self._run.current()[0])
-        with torch.no_grad(), self._model.checking_modules():
-            self._model(self._train.xs, batch_first=True)
+        finite = True
+        for batch in self._batches:
+            with torch.no_grad(), self._model.checking_modules():
+                finite &= bool(self._model(batch.xs, batch_first=True)[0].isfinite().all())
+        what = "gradient of the loss is" if finite else "logits are"
         raise ModuleOutputError(
-            "the logits are not finite although every module's output is: check the model's own formulas, "
+            f"the {what} not finite although every module's output is: check the model's own formulas, "
             "or lower learning_rate."
         )
 
@@ -251,7 +261,7 @@ class _Fit:
     def _restore(self, state: dict[str, Any]) -> None:
         self._snapshot = state
         self._run.restore(state["run"])
-        self._model.load_state_dict(state["buffers"], strict=False)
+        restore_buffers(self._model, state["buffers"])
         self._validation.restore(state["validation"])
         self._result.loss = list(state["loss"])
         for loss, solutions in zip(self._losses, state["solutions"], strict=True):
@@ -293,11 +303,18 @@ def _report(result: TrainingResult, epochs: int) -> None:
         warnings.warn(
             f"the fit was interrupted after {len(result.loss)} epochs; the best parameters so far are kept.",
             SpiceWarning,
-            stacklevel=5,
+            stacklevel=6,
+        )
+    elif result.reason == NO_STEP:
+        warnings.warn(
+            f"the network did not converge: after {len(result.loss)} epochs {NO_STEP} although the gradient promises "
+            "one; check the model's own formulas (a derivative that is cut off?), or use dtype='float64'.",
+            ConvergenceWarning,
+            stacklevel=6,
         )
     elif not result.converged and result.reason != STOPPED:
         warnings.warn(
             f"the network did not converge within {epochs} epochs; raise epochs (the best parameters so far are kept).",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -18,6 +18,9 @@ MAX_SEARCH = 25  # evaluations of one line search
 SHRINK = 0.1  # of a step that went to infinity
 LONGER = 10.0  # largest growth of a step in one evaluation
 
+NOT_FINITE = "the loss or its gradient is not finite"
+NO_STEP = "the line search finds no smaller loss"
+
 Answer = tuple[float, np.ndarray]  # loss and gradient
 Dialogue = Generator[np.ndarray, Answer, str]  # asks for parameter vectors, returns why it ended
 
@@ -59,7 +62,7 @@ def lbfgs(state: LBFGSState, first_step: float, tolerance: float, slow: float = 
     state : LBFGSState
         Where to begin; a state of an earlier run goes on exactly as that run would have.
     first_step : float
-        Scale of the first step, which knows nothing of the curvature: its length is at most this.
+        Length of the first step tried, which knows nothing of the curvature.
     tolerance : float
         Decrease of the loss in an iteration below which it has converged.
     slow : float, default 0
@@ -79,16 +82,17 @@ def lbfgs(state: LBFGSState, first_step: float, tolerance: float, slow: float = 
         state.loss, state.gradient = yield state.parameters
         state.iterations = 0
     if not (np.isfinite(state.loss) and np.isfinite(state.gradient).all()):
-        return "the loss is not finite"
-    while np.abs(state.gradient).max(initial=0.0) > 1e-10:
+        return NOT_FINITE
+    while not np.abs(state.gradient).max(initial=0.0) <= 1e-10:
         direction = -_times_inverse_hessian(state, state.gradient)
         if direction @ state.gradient >= 0:  # rounding spoilt the curvature: begin anew
             state.steps, state.changes = [], []
             direction = -state.gradient
         length = 1.0 if state.steps else min(1.0, 1.0 / np.abs(state.gradient).sum()) * first_step
         found = yield from _line_search(state, direction, length)
-        if found is None:
-            return "the line search finds no smaller loss"
+        if found is None:  # at the rounding of the loss, or a gradient that does not belong to it
+            promised = -float(direction @ state.gradient)
+            return "the loss no longer changes" if promised <= tolerance else NO_STEP
         step, decrease = found.length * direction, state.loss - found.loss
         state.losses = [*state.losses, state.loss][-WINDOW:]
         _remember(state, step, found.gradient - state.gradient)
@@ -167,7 +171,8 @@ def _zoom(state: LBFGSState, direction: np.ndarray, start: _Point, low: _Point, 
         between = _cubic_minimum(low, high) if np.isfinite(high.loss + high.slope) else middle
         between = min(max(between, inside[0]), inside[1]) if np.isfinite(between) else middle
         here = yield from _evaluate(state, direction, between)
-        if not here.loss <= _armijo(start, here.length) or here.loss >= low.loss:
+        finite = np.isfinite(here.loss + here.slope)
+        if not finite or here.loss > _armijo(start, here.length) or here.loss >= low.loss:
             high = here
             continue
         if abs(here.slope) <= -CURVATURE * start.slope:

@@ -1,9 +1,11 @@
 """How to fit: which optimiser, and whether to evaluate all trials at once or one after another."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from spice.errors import ConfigError, did_you_mean
 from spice.resources.dataset import DatasetRNN
@@ -15,7 +17,7 @@ from spice.training.parameters import ParameterVector
 OPTIMIZERS = ("auto", "lbfgs", "adam")
 FULL_BATCH = 100_000_000  # trials x sessions x actions up to which data and states of a full batch take less than 8 GB
 MINI_BATCH = 1_000_000  # the same, of one step of Adam on larger data
-# measured by benchmarks/evaluation_ways.py:
+# measured by benchmarks/evaluation_ways.py on a CPU; on other devices each operation of a loop costs far more
 SHORTEST = 8  # trials of a session from which all at once are faster
 SWEEPS = 1000  # sessions x actions up to which sweeps find states faster than the loop
 MOST = 4000  # sessions x actions from which the loop's own operations are large enough
@@ -62,7 +64,7 @@ def is_large(dataset: DatasetRNN) -> bool:
 
 def is_noisy(model: nn.Module) -> bool:
     """Whether the model draws random numbers in training."""
-    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+    return any(isinstance(module, _DropoutNd) and module.p > 0 for module in model.modules())
 
 
 def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> Evaluation:
@@ -86,7 +88,8 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
         return Evaluation(reason="dropout draws anew in every trial")
     if dataset.shape[1] < SHORTEST:
         return Evaluation(reason="sessions are short")
-    if len(dataset) * dataset.n_actions > MOST:
+    many = next(model.parameters()).device.type == "cpu" and len(dataset) * dataset.n_actions > MOST
+    if many:
         return Evaluation(reason="sessions are many")
     training, buffers = model.training, {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
@@ -94,11 +97,19 @@ def choose_evaluation(model: BaseRNN, dataset: DatasetRNN, n_rows: int = 1) -> E
     except Exception as error:  # whatever a user's step does with rows that are trials
         return Evaluation(reason=f"step cannot take all trials at once ({type(error).__name__}: {error})")
     finally:  # a look at the model changes nothing in it
-        model.train(training).load_state_dict(buffers, strict=False)
+        model.train(training)
+        restore_buffers(model, buffers)
     if agreeing is None:
         return Evaluation(reason="states of an option depend on those of others, or on other sessions")
-    few = len(dataset) * dataset.n_actions < SWEEPS
+    few = len(dataset) * dataset.n_actions < SWEEPS or next(model.parameters()).device.type != "cpu"
     return replace(agreeing, sweeps=few, reason="loss and gradient are the same, and it is faster")
+
+
+def restore_buffers(model: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Give a model's buffers these values."""
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
 
 
 def _sample(dataset: DatasetRNN) -> DatasetRNN:
@@ -119,8 +130,8 @@ def _first_that_agrees(model: BaseRNN, sample: DatasetRNN, n_rows: int) -> Evalu
     for coupled in (False, True) if len(model.init_values) > 1 else (False,):
         evaluation = Evaluation(at_once=True, coupled=coupled)
         other_nll, other_gradient = Objective(model, sample, evaluation)(rows)
-        pairs = ((gradient, other_gradient), (nll, other_nll))
-        difference = max(float((one - other).abs().max() / one.abs().max()) for one, other in pairs)
+        difference = vector.difference(gradient, other_gradient)
+        difference = max(difference, float(((nll - other_nll) / nll).abs().max()))
         if difference <= AGREEMENT[next(model.parameters()).dtype]:
             return evaluation
     return None

@@ -97,12 +97,15 @@ class Objective:
     @property
     def solutions(self) -> list[torch.Tensor | None]:
         """The states that the next sweeps begin from; a fit that goes on where it was stopped needs them."""
+        if self._loop is not None:  # which begins from nothing
+            return []
         return [piece.last for group in self._at_once() for piece in group.pieces]
 
     @solutions.setter
     def solutions(self, values: list[torch.Tensor | None]) -> None:
         pieces = [piece for group in self._at_once() for piece in group.pieces]
-        if len(values) == len(pieces):  # else the sessions were cut differently, for another number of threads
+        fitting = [value is None or len(value) == piece.n_trials for value, piece in zip(values, pieces, strict=False)]
+        if len(values) == len(pieces) and all(fitting):  # else cut differently, for another number of threads
             for piece, value in zip(pieces, values, strict=True):
                 piece.take(value)
 

@@ -58,6 +58,15 @@ class ParameterVector:
             for (name, value), part in zip(self._parameters.items(), parts, strict=True)
         }
 
+    def difference(self, rows: torch.Tensor, others: torch.Tensor) -> float:
+        """Largest relative difference of two gradients, each parameter tensor by its own largest entry.
+
+        Entries a million times smaller than the largest of all count as rounding. NaN where either is.
+        """
+        floor = 1e-6 * float(rows.abs().max())
+        pairs = zip(rows.split(self._sizes, dim=1), others.split(self._sizes, dim=1), strict=True)
+        return float(max((a - b).abs().max() / max(float(a.abs().max()), floor, 1e-300) for a, b in pairs))
+
     def precisions(self, decays: Mapping[str, float]) -> torch.Tensor:
         """Precision of each parameter's Gaussian prior, shape (n_parameters,).
 

@@ -25,7 +25,7 @@ class Progress:
 
     def __call__(self, epoch: Epoch) -> None:
         """One more epoch."""
-        self._bar.set_postfix_str(f"NLL {epoch.loss:.4f} per trial", refresh=False)
+        self._bar.set_postfix_str(f"loss {epoch.loss:.4f} nats per trial", refresh=False)
         self._bar.update()
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ class TrainingResult:
         Loss (negative log-likelihood plus penalty, nats per scored trial) of each epoch, one epoch being one pass
         over the data; of several starts the lowest.
     validation_loss : list of float
-        Negative log-likelihood per scored choice of the sessions held out, each time it was looked at.
+        Negative log-likelihood per scored choice of the sessions held out, each time they were looked at; of several
+        starts in turn.
     converged : bool
         Whether the optimiser met its criterion.
     reason : str

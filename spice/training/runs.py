@@ -81,6 +81,7 @@ class LBFGSRun:
                 asked[i] = dialogue.send(answer)
         while asked:
             losses, gradients = self._evaluate(torch.as_tensor(np.stack(list(asked.values())), device=self._device))
+            losses = torch.where(gradients.isfinite().all(1).cpu(), losses, math.inf)  # no use without its gradient
             answers = zip(losses.tolist(), gradients.cpu().numpy(), strict=True)
             replies = [
                 (i, self._tell(i, dialogues[i], answer, watch)) for i, answer in zip(asked, answers, strict=True)

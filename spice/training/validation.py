@@ -39,7 +39,9 @@ def split_sessions(dataset: DatasetRNN, fraction: float) -> tuple[DatasetRNN, Da
     order = np.random.default_rng(0).permutation(len(dataset))
     _, first = np.unique(dataset.participants.numpy()[order], return_index=True)
     spare = np.delete(order, first)[: max(round(fraction * len(dataset)), 1)]
-    if not len(spare) or not dataset[spare].n_scored:
+    if len(spare) and not dataset[spare].n_scored:
+        raise DataError("validation_fraction holds out sessions without any choice to score; set it to 0.")
+    if not len(spare):
         raise DataError(
             "validation_fraction holds out sessions, but no participant has more than one; set it to 0, or cut the "
             "sessions into blocks."
