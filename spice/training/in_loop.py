@@ -7,8 +7,10 @@ from spice.resources.rnn import BaseRNN
 from spice.training.loss import log_likelihood
 from spice.training.parameters import ParameterVector
 
-# values of a state (trials x sessions x actions) in one backward pass: about 1 GB in a model of four modules
-IN_LOOP = 2_000_000
+# of one backward pass, either about 1 GB in a model of four modules (measured): values of a state (trials x sessions x
+# actions), and trials, each of which costs what its operations note down, however few the values
+IN_LOOP = 1_000_000
+LONGEST = 5_000
 
 
 class InLoop:
@@ -28,7 +30,7 @@ class InLoop:
 
     def __init__(self, model: BaseRNN, vector: ParameterVector, xs: torch.Tensor, chosen: torch.Tensor):
         self._model, self._vector = model, vector
-        length = max(IN_LOOP // (len(xs) * model.n_actions), 1)
+        length = min(max(IN_LOOP // (len(xs) * model.n_actions), 1), LONGEST)
         self._pieces = list(zip(xs.split(length, dim=1), chosen.split(length, dim=1), strict=True))
 
     def evaluate(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
