@@ -63,8 +63,8 @@ class SpiceEstimator(BaseEstimator):
     batch_size : int, optional
         Sessions per step of Adam; default all (of very large data as many as a million values).
     n_starts : int, default 1
-        Random starts of the network, fitted together as rows of one batch; the best is kept. An epoch is a pass of all
-        of them.
+        Random starts of the network, fitted together as rows of one batch (where trials are run one after another,
+        in turn); the best is kept. An epoch is a pass of all of them.
     validation_fraction : float, default 0
         Share of the sessions that the network is not fitted to: the fit ends when it predicts them no better for ten
         iterations, and the parameters that predicted them best are kept. 0: the fit ends when its loss no longer falls.
@@ -73,7 +73,8 @@ class SpiceEstimator(BaseEstimator):
         returns True ends the fit.
     checkpoint : path-like, optional
         File that keeps an unfinished fit: written every 30 seconds and when the fit is stopped, deleted when it has
-        converged. If it is there already, the fit goes on from it and ends as it would have without the stop.
+        converged. If it is there already, the fit goes on from it, from its random starts whatever ``random_state``
+        says, and ends as it would have without the stop.
     weight_decay : float, default 1
         Precision of the Gaussian prior on the modules' weights (1: standard normal; constants and gains have five times
         that standard deviation). Its weight against the data is

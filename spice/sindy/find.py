@@ -61,10 +61,10 @@ def find_equations(
     own = dataset[torch.isin(dataset.participants, torch.as_tensor(participants))]
     probes = probe_sessions(own)  # what holds on the data may still explode in the next session
     usual = run_model(network, own)
-    if visited is None and len(own) == len(dataset):
+    if visited is None:
         samples = read_samples(usual.record, config, own)
     else:
-        samples = collect_samples(network, config, dataset if visited is None else visited)
+        samples = collect_samples(network, config, visited)
     settings = (degree, optimizer, threshold, longest_sessions(own))
 
     def check(model: BaseRNN) -> tuple[Run, list[tuple[int, str]]]:
