@@ -1,5 +1,6 @@
 """Small data and fitted estimators that several test modules share."""
 
+import signal
 import warnings
 from collections.abc import Callable
 
@@ -136,3 +137,11 @@ def model_of() -> Callable[..., BaseRNN]:
         return with_equations(model_class.build(n_actions, n_participants, hidden_size=2).double(), equations)
 
     return make
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt: a process in the background of a shell script begins with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

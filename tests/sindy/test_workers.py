@@ -90,7 +90,7 @@ def test_errors_of_workers_reach_this_process(forced):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_an_interrupt_ends_the_work(forced):
+def test_an_interrupt_ends_the_work(forced, interruptible):
     def sleep(seconds):
         import time
 

@@ -159,7 +159,7 @@ class Interrupted(RescorlaWagnerRNN):
         return super().step(state, trial)
 
 
-def test_an_interrupted_fit_leaves_no_thread_at_work_on_the_model(random_data, limits):
+def test_an_interrupted_fit_leaves_no_thread_at_work_on_the_model(random_data, limits, interruptible):
     data, threads = random_data(8, 30, seed=3), torch.get_num_threads()
     model = Interrupted(2, hidden_size=3).double()
     with torch.no_grad():
