@@ -356,7 +356,8 @@ class SpiceEstimator(BaseEstimator):
                 results.append(None)
                 continue
             with torch.no_grad():
-                probabilities = torch.softmax(self._logits(model, dataset), dim=-1).cpu()
+                logits = self._logits(model, dataset).movedim(-1, 0).contiguous()  # the fast way for few options
+                probabilities = torch.softmax(logits, dim=0).movedim(0, -1).cpu()
             results.append(probabilities.masked_fill(trailing.unsqueeze(-1), torch.nan).double().numpy())
         if results[1] is not None and (without := self._without_equations(dataset)):
             warnings.warn(

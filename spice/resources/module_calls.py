@@ -268,7 +268,8 @@ def _stack_inputs(inputs: torch.Tensor | tuple[torch.Tensor, ...] | None, value:
         return inputs
     parts = inputs if isinstance(inputs, tuple) else (inputs,)
     parts = tuple(part.unsqueeze(-1) if part.ndim == 1 else part for part in parts)
-    return torch.stack([part.to(value.dtype).expand_as(value) for part in parts], dim=-1)
+    parts = tuple(part.to(value.dtype).expand_as(value) for part in parts)
+    return parts[0].unsqueeze(-1) if len(parts) == 1 else torch.stack(parts, dim=-1)
 
 
 def _evaluate_beta(beta: Any, embedding: torch.Tensor | None) -> torch.Tensor:
