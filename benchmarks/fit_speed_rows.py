@@ -119,7 +119,9 @@ def aim(what: str, found: float | None, limit: float, more: bool = False) -> dic
 
 def shown(value: float | None, digits: int = 3) -> str:
     """A number for the table."""
-    return "-" if value is None else f"{value:.{digits}g}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def count_warnings(fits: list[dict[str, Any]]) -> dict[str, int]:

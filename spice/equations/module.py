@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
 
 import torch
-from torch import nn
 
 from spice.equations.equation import Equation, unite_terms
 from spice.equations.terms import CONSTANT, term_exponents
+from spice.resources.modules import StateUpdate
 from spice.resources.rnn import BaseRNN
 
 # A diverging equation stays finite (so that probabilities exist); it is reported by a StabilityWarning.
 STATE_LIMIT = 1e4
 
 
-class EquationModule(nn.Module):
+class EquationModule(StateUpdate):
     """Equations of one module for many participants: coefficients are looked up by participant.
 
     Parameters
@@ -38,35 +37,21 @@ class EquationModule(nn.Module):
             table[participant] = torch.tensor(row, dtype=torch.float64)
         self.coefficients: torch.Tensor
         self.register_buffer("coefficients", table)
-        self._last: tuple[torch.Tensor | None, tuple, tuple[torch.Tensor, ...]] | None = None
 
-    def forward(
-        self,
-        value: torch.Tensor,
-        inputs: torch.Tensor,
-        embedding: torch.Tensor | None = None,
-        participant: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Next value of the state; arguments and result as in ``UpdateModule.forward``."""
-        constant, *coefficients = self._look_up(participant, value)
+    def prepare(
+        self, value: torch.Tensor, embedding: torch.Tensor | None, participant: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Coefficients by term, each of the value's shape."""
+        rows = self.coefficients[participant].to(value.dtype).T
+        return rows.unsqueeze(-1).expand(-1, *value.shape).contiguous().unbind(0)
+
+    def update(self, value: torch.Tensor, inputs: torch.Tensor, prepared: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """As `StateUpdate.update`."""
+        next_value, *coefficients = prepared
         factors = (value, *inputs.unbind(-1))
-        next_value = constant
         for coefficient, powers in zip(coefficients, self.exponents[1:], strict=True):
             next_value = torch.addcmul(next_value, coefficient, _monomial(factors, powers))
         return next_value.clamp(-STATE_LIMIT, STATE_LIMIT)
-
-    def _look_up(self, participant: torch.Tensor | None, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Coefficients by term, each of the value's shape; kept while the same tensor of participants comes: a pass."""
-        key = (value.shape, value.dtype, value.device, id(self.coefficients), self.coefficients._version)
-        if self._last is not None and self._last[0] is participant and self._last[1] == key:
-            return self._last[2]
-        rows = self.coefficients[participant].to(value.dtype).T
-        found = rows.unsqueeze(-1).expand(-1, *value.shape).contiguous().unbind(0)
-        self._last = (participant, key, found)
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_last": None}  # of no use in copies and files
 
 
 def _monomial(factors: tuple[torch.Tensor, ...], powers: tuple[int, ...]) -> torch.Tensor:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from spice.errors import ConfigError, ModuleOutputError
-from spice.resources.modules import ScalingParameter
+from spice.resources.modules import ScalingParameter, StateUpdate
 from spice.resources.recording import Recorder
 from spice.resources.trial import States
 
@@ -23,7 +23,39 @@ class Pass:
     unknown_outcomes: bool  # some chosen option has no reward
     trial: int = -1
     # where each module's update applies, kept between passes over the same trials; None in the loop: it would not pay
-    places: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
+    places: dict[str, "Places"] | None = None
+    # by module, what it prepared for these embeddings and participants
+    prepared: dict[str, tuple[torch.Tensor | None, torch.Tensor, tuple[torch.Tensor, ...]]] = field(
+        default_factory=dict
+    )
+
+    def __reduce__(self):
+        return Pass, (self.participant, self.missing, self.unknown_outcomes, self.trial)  # graphs cannot be copied
+
+
+class Places:
+    """Elements of all sessions and options at which an action mask is not 0.
+
+    Parameters
+    ----------
+    action : torch.Tensor, shape (n_batch, n_actions)
+        The mask.
+    missing : torch.Tensor of bool, shape (n_batch, 1), or None
+        Sessions without a choice in this trial.
+    """
+
+    def __init__(self, action: torch.Tensor, missing: torch.Tensor | None):
+        used = action != 0
+        kept = torch.zeros_like(used) if missing is None else used & missing
+        self.action = action
+        self.updated, self.kept = (
+            (used & ~kept).reshape(-1).nonzero().squeeze(1),
+            kept.reshape(-1).nonzero().squeeze(1),
+        )
+        self.both = torch.cat([self.updated, self.kept])
+        self.rows = self.updated.div(action.shape[1], rounding_mode="floor")
+        factors = action.reshape(-1).index_select(0, self.both)
+        self.factors = None if bool((factors == 1).all()) else factors
 
 
 class ModuleCaller(nn.Module):
@@ -126,21 +158,23 @@ class ModuleCaller(nn.Module):
         if unknown is not None:
             inputs = inputs.nan_to_num(0.0)
         arguments = (inputs, participant_embedding, participant, activation_rnn)
-        in_part = self._pass.places is not None and self._recorder is None and action is not None
-        if in_part and getattr(self._module(key_module), "elementwise", False):
+        elementwise = getattr(self._module(key_module), "elementwise", False)
+        if elementwise and action is not None and self._pass.places is not None and self._recorder is None:
             next_value = self._update_where(action, key_module, value, *arguments)
+            if unknown is not None:
+                next_value = torch.where(unknown, value * action, next_value)
         else:
             next_value = self._update(key_module, value, *arguments)
-        if self._check_modules:
-            self._check_finite(key_module, next_value)
-        if self._recorder is not None:
-            seen = inputs if unknown is None else torch.where(unknown.unsqueeze(-1), torch.nan, inputs)
-            self._recorder.add_call(key_module, name, value, seen, next_value)
-        for skipped in (unknown, self._pass.missing[self._pass.trial]):
-            if skipped is not None:
-                next_value = torch.where(skipped, value, next_value)
-        if action is not None:
-            next_value = next_value * action
+            if self._check_modules:
+                self._check_finite(key_module, next_value)
+            if self._recorder is not None:
+                seen = inputs if unknown is None else torch.where(unknown.unsqueeze(-1), torch.nan, inputs)
+                self._recorder.add_call(key_module, name, value, seen, next_value)
+            for skipped in (unknown, self._pass.missing[self._pass.trial]):
+                if skipped is not None:
+                    next_value = torch.where(skipped, value, next_value)
+            if action is not None:
+                next_value = next_value * action
         if scaling:
             next_value = next_value * self._scale(name, participant_embedding)
         return next_value
@@ -157,32 +191,44 @@ class ModuleCaller(nn.Module):
         module = self._module(key)
         if not isinstance(module, nn.Module):
             return module(value, inputs)
-        next_value = module(value, inputs, embedding, participant)
+        if isinstance(module, StateUpdate):
+            next_value = module.update(value, inputs, self._prepared(key, module, value, embedding, participant))
+        else:
+            next_value = module(value, inputs, embedding, participant)
         equation = key in self.submodules_sindy
         return next_value if equation or activation is None else activation(next_value)
 
+    def _prepared(self, key, module, value, embedding, participant):
+        """What the module prepares, once for all trials of the same people."""
+        known = self._pass.prepared.get(key)
+        if known is None or known[0] is not embedding or known[1] is not participant:
+            known = (embedding, participant, module.prepare(value, embedding, participant))
+            self._pass.prepared[key] = known
+        return known[2]
+
     def _update_where(self, action, key, value, inputs, embedding, participant, activation):
-        """As `_update`, but only where ``action`` is not 0 and the trial is not missing; elsewhere the result is 0."""
-        places, rows = self._places(key, action)
+        """Updates times ``action``, computed only where that is not 0; the value itself where the trial is missing."""
+        places = self._places(key, action)
         part = self._update(
             key,
-            value.reshape(-1).index_select(0, places).unsqueeze(1),
-            inputs.flatten(0, 1).index_select(0, places).unsqueeze(1),
-            None if embedding is None else embedding.index_select(0, rows),
-            participant.index_select(0, rows),
+            value.reshape(-1).index_select(0, places.updated).unsqueeze(1),
+            inputs.flatten(0, 1).index_select(0, places.updated).unsqueeze(1),
+            None if embedding is None else embedding.index_select(0, places.rows),
+            participant.index_select(0, places.rows),
             activation,
-        )
-        return torch.zeros_like(value).flatten().index_copy(0, places, part.squeeze(1)).view_as(value)
+        ).squeeze(1)
+        if len(places.kept):
+            part = torch.cat([part, value.reshape(-1).index_select(0, places.kept)])
+        if places.factors is not None:
+            part = part * places.factors
+        return torch.zeros_like(value).flatten().index_copy(0, places.both, part).view_as(value)
 
-    def _places(self, key: str, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Elements at which an action mask is not 0 and the trial is not missing, and their rows."""
+    def _places(self, key: str, action: torch.Tensor) -> "Places":
+        """Where an action mask is not 0."""
         known = self._pass.places if self._pass.places is not None else {}
-        if key not in known or not torch.equal(known[key][0], action):
-            missing = self._pass.missing[self._pass.trial]
-            used = action != 0 if missing is None else (action != 0) & ~missing
-            places = used.reshape(-1).nonzero().squeeze(1)
-            known[key] = (action, places, places.div(action.shape[1], rounding_mode="floor"))
-        return known[key][1:]
+        if key not in known or not torch.equal(known[key].action, action):
+            known[key] = Places(action, self._pass.missing[self._pass.trial])
+        return known[key]
 
     def _value_and_name(self, state: str | torch.Tensor) -> tuple[torch.Tensor, str | None]:
         if isinstance(state, str):
@@ -264,8 +310,11 @@ class ModuleCaller(nn.Module):
 def _stack_inputs(inputs: torch.Tensor | tuple[torch.Tensor, ...] | None, value: torch.Tensor) -> torch.Tensor:
     if inputs is None:
         return value.new_zeros((*value.shape, 0))
-    if isinstance(inputs, torch.Tensor) and inputs.ndim == 3:
-        return inputs
+    if isinstance(inputs, torch.Tensor):
+        if inputs.ndim == 3:
+            return inputs
+        if inputs.shape == value.shape and inputs.dtype == value.dtype:
+            return inputs.unsqueeze(-1)
     parts = inputs if isinstance(inputs, tuple) else (inputs,)
     parts = tuple(part.unsqueeze(-1) if part.ndim == 1 else part for part in parts)
     parts = tuple(part.to(value.dtype).expand_as(value) for part in parts)

@@ -9,7 +9,52 @@ START_SPREAD = 0.2  # standard deviation of untrained participant embeddings, th
 START_CARRIED = 0.5  # share of a state's value that an untrained module carries to the next trial
 
 
-class UpdateModule(nn.Module):
+class StateUpdate(nn.Module):
+    """What updates one state: a network, or an equation in its place.
+
+    What depends on the participant alone is computed once a pass (`prepare`), the rest in every trial (`update`).
+    """
+
+    elementwise = False  # whether elements may be computed apart from each other
+
+    def forward(
+        self,
+        value: torch.Tensor,
+        inputs: torch.Tensor,
+        embedding: torch.Tensor | None = None,
+        participant: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Next value of the state.
+
+        Parameters
+        ----------
+        value : torch.Tensor, shape (n_batch, n_actions)
+            The state.
+        inputs : torch.Tensor, shape (n_batch, n_actions, input_size)
+            What the update depends on.
+        embedding : torch.Tensor, shape (n_batch, embedding_size), optional
+            Participant embedding: networks read it.
+        participant : torch.Tensor, shape (n_batch,), optional
+            Participant numbers: equations look their coefficients up by them.
+
+        Returns
+        -------
+        torch.Tensor, shape (n_batch, n_actions)
+        """
+        return self.update(value, inputs, self.prepare(value, embedding, participant))
+
+    def prepare(
+        self, value: torch.Tensor, embedding: torch.Tensor | None, participant: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """What does not change from trial to trial, for values of this shape; arguments as in `forward`."""
+        raise NotImplementedError
+
+    def update(self, value: torch.Tensor, inputs: torch.Tensor, prepared: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Next value of the state, given what was prepared."""
+        raise NotImplementedError
+
+
+class UpdateModule(StateUpdate):
     """Update of one state: a leaky memory plus a small tanh network.
 
     The memory carries a share of the value to the next trial and adds a constant and a gain times each input. The
@@ -57,61 +102,42 @@ class UpdateModule(nn.Module):
             if self.rates_embedding is not None:
                 self.rates_embedding.weight.mul_(0.1)
 
-    def forward(
-        self,
-        value: torch.Tensor,
-        inputs: torch.Tensor,
-        embedding: torch.Tensor | None = None,
-        participant: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Next value of the state.
+    def prepare(
+        self, value: torch.Tensor, embedding: torch.Tensor | None, participant: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Rates, what the hidden units add to their inputs, weights of hidden units and of the output.
 
-        Parameters
-        ----------
-        value : torch.Tensor, shape (n_batch, n_actions)
-            The state.
-        inputs : torch.Tensor, shape (n_batch, n_actions, input_size)
-            What the update depends on.
-        embedding : torch.Tensor, shape (n_batch, embedding_size), optional
-            Participant embedding.
-        participant : torch.Tensor, shape (n_batch,), optional
-            Unused here: equations in a module's place look their coefficients up by it.
-
-        Returns
-        -------
-        torch.Tensor, shape (n_batch, n_actions)
+        Features come first, the batch last: every operation then runs along the batch. Without an embedding all
+        values share one column.
         """
-        # features come first, the batch last: every operation then runs along the batch
-        flat = value.reshape(1, -1)
-        inputs = torch.movedim(inputs / self.input_scale, -1, 0).flatten(1)
-        person = None if embedding is None else embedding.T.repeat_interleave(value.shape[1], dim=1)
-        memory = self._memory(flat, inputs, person)
-        return (memory + self._network(flat, inputs, person)).reshape(value.shape)
-
-    def _memory(self, value: torch.Tensor, inputs: torch.Tensor, person: torch.Tensor | None) -> torch.Tensor:
-        """The leaky memory, shape (1, n_values)."""
-        if self.rates_embedding is None or person is None:
-            rates = self.rates.view(2, -1)
-            gain, share = torch.addmm(rates[:, :1], rates[:, 1:], inputs).split(1)
-        else:
-            rates = torch.addmm(self.rates.unsqueeze(-1), self.rates_embedding.weight, person)
-            constants, slopes = rates.view(2, 1 + self.input_size, -1).split([1, self.input_size], dim=1)
-            gain, share = constants.squeeze(1) + (slopes * inputs).sum(1) if self.input_size else constants.squeeze(1)
-        return torch.addcmul(gain, torch.sin(share), value)
-
-    def _network(self, value: torch.Tensor, inputs: torch.Tensor, person: torch.Tensor | None) -> torch.Tensor:
-        """The tanh network, shape (1, n_values)."""
-        features, weights = torch.cat([value, inputs]), self.hidden.weight
-        if self.embedding is not None and person is not None:
-            features = torch.cat([features, person])
-            weights = torch.cat([weights, self.embedding.weight], dim=1)
+        rates, offsets = self.rates.unsqueeze(-1), self.hidden.bias.unsqueeze(-1)
+        if embedding is not None and self.embedding is not None and self.rates_embedding is not None:
+            person = embedding.T.repeat_interleave(value.shape[1], dim=1)
+            rates = torch.addmm(rates, self.rates_embedding.weight, person)
+            offsets = torch.addmm(offsets, self.embedding.weight, person)
+        gains, shares = rates.chunk(2)
+        if not self.input_size:  # a constant share
+            shares = torch.sin(shares)
         # tanh(z) = 2 sigmoid(2 z) - 1: torch's sigmoid is several times faster in double precision, and the factors
         # cost nothing on the weights
-        hidden = torch.sigmoid(torch.addmm(2 * self.hidden.bias.unsqueeze(-1), 2 * weights, features))
-        bias, output = self.output.bias, self.output.weight
+        output = self.output.weight
+        return gains, shares, 2 * offsets, 2 * self.hidden.weight, self.output.bias - output.sum(), 2 * output
+
+    def update(self, value: torch.Tensor, inputs: torch.Tensor, prepared: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """As `StateUpdate.update`."""
+        gains, shares, offsets, weights, bias, output = prepared
+        features = value.reshape(1, -1)
+        if not self.input_size:
+            memory = torch.addcmul(gains, shares, features)
+        else:
+            inputs = torch.movedim(inputs / self.input_scale, -1, 0).flatten(1)
+            gain, share = (part[:1] + (part[1:] * inputs).sum(0, keepdim=True) for part in (gains, shares))
+            memory = torch.addcmul(gain, torch.sin(share), features)
+            features = torch.cat([features, inputs])
+        hidden = torch.sigmoid(torch.addmm(offsets, weights, features))
         if self.dropout is not None:
-            return torch.addmm(bias, output, self.dropout(2 * hidden - 1))
-        return torch.addmm(bias - output.sum(), 2 * output, hidden)
+            hidden = (self.dropout(2 * hidden - 1) + 1) / 2
+        return (memory + torch.addmm(bias, output, hidden)).reshape(value.shape)
 
     def priors(self) -> dict[str, list[torch.Tensor]]:
         """Parameters by kind of prior: rates, nonlinearity, people (what reads the embedding), other weights."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from spice.resources.module_calls import Pass
+from spice.resources.module_calls import Pass, Places
 from spice.resources.rnn import BaseRNN
 from spice.resources.trial import Sessions, States
 
@@ -46,7 +46,7 @@ class TrialsAtOnce(nn.Module):
         missing = ~sessions.observed.reshape(-1, 1)
         self._missing = missing if bool(missing.any()) else None
         self._participants = sessions.participants.expand(n_trials, n_batch).reshape(-1)
-        self._places: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        self._places: dict[str, Places] = {}
 
     def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One trial each, from given states.
@@ -80,25 +80,55 @@ class TrialsAtOnce(nn.Module):
 
 
 class StatesInLoop(nn.Module):
-    """All states of some sessions, trial by trial.
+    """All states of some sessions, trial by trial; the loop goes on without the sessions that have ended.
 
     Parameters
     ----------
-    model : BaseRNN
-        A model that defines ``step``.
-    sessions : Sessions
-        The trials.
+    model, sessions
+        As for `TrialsAtOnce`.
     """
 
     def __init__(self, model: BaseRNN, sessions: Sessions):
         super().__init__()
         self.model = model
-        self._sessions = sessions
+        order, cuts = _cut_where_sessions_end(sessions.observed)
+        self._place = order.argsort()
+        sessions = sessions.rows(order)
+        first = torch.arange(len(order), device=order.device)
+        self._parts = [sessions.part(begin, end).rows(first[:number]) for begin, end, number in cuts]
 
     def forward(self) -> torch.Tensor:
         """States before each trial, shape (n_trials, n_states, n_batch, n_actions)."""
-        states = self.model.states_of_trials(self._sessions)
-        return torch.stack([torch.stack(list(state.values())) for state in states])
+        model = self.model
+        last = torch.stack(list(model.set_initial_state(len(self._place)).values()))
+        found = []
+        for part in self._parts:
+            n_trials, n_going_on = part.observed.shape
+            before = model.states_of_trials(part, dict(zip(model.init_values, last[:, :n_going_on], strict=True)))
+            ended = last[:, n_going_on:]
+            states = torch.stack([torch.stack(list(state.values())) for state in before])
+            found.append(torch.cat([states, ended.expand(n_trials, *ended.shape)], dim=2))
+            last = torch.cat([torch.stack(list(model.get_state().values())), ended], dim=1)
+        return torch.cat(found).index_select(2, self._place)
+
+
+def _cut_where_sessions_end(observed: torch.Tensor) -> tuple[torch.Tensor, list[tuple[int, int, int]]]:
+    """Long sessions first, and parts of the trials (first, before which, sessions): a quarter fewer in each.
+
+    Parameters
+    ----------
+    observed : torch.Tensor of bool, shape (n_trials, n_batch)
+        Where there was a choice.
+    """
+    n_trials = len(observed)
+    trials = torch.arange(1, n_trials + 1, device=observed.device).unsqueeze(1)
+    lengths, order = (observed * trials).amax(0).sort(descending=True, stable=True)
+    cuts, number, begin = [], len(order), 0
+    for end, going_on in enumerate((lengths.unsqueeze(0) > trials).sum(1).tolist(), start=1):
+        if end == n_trials or 0 < going_on < 0.75 * number:
+            cuts.append((begin, end, number))
+            begin, number = end, going_on
+    return order, cuts
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from spice.errors import ConfigError
 from spice.resources.columns import NEXT, Columns
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
-from spice.resources.trial import Clock, Logits, Sessions, States, Trial, read_sessions
+from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
 
 
 class BaseRNN(ModuleCaller):
@@ -147,9 +147,11 @@ class BaseRNN(ModuleCaller):
             self.state.set_all(next_state)
         return self.post_forward_pass(logits, batch_first), self.get_state()
 
-    def states_of_trials(self, sessions: Sessions) -> list[dict[str, torch.Tensor]]:
-        """States before each trial, in the order of ``init_values``."""
-        _, timesteps = self._begin_pass(sessions, None)
+    def states_of_trials(
+        self, sessions: Sessions, prev_state: Mapping[str, torch.Tensor] | None = None
+    ) -> list[dict[str, torch.Tensor]]:
+        """States before each trial, from given ones or the start values on; afterwards `state` is that after all."""
+        _, timesteps = self._begin_pass(sessions, prev_state)
         states = []
         for _, trial in self._trials(sessions, timesteps):
             states.append(self.get_state())
@@ -230,10 +232,9 @@ class BaseRNN(ModuleCaller):
         columns : Columns
             Names.
         """
-        values = {
-            name: column.unsqueeze(-1).expand_as(action)
-            for name, column in zip(columns.all_inputs, further.unbind(-1), strict=True)
-        }
+        names = columns.all_inputs
+        parts = further.unbind(-1) if names else ()
+        values = {name: part.unsqueeze(-1).expand_as(action) for name, part in zip(names, parts, strict=True)}
         return Trial(
             action=action,
             reward=reward,
@@ -265,7 +266,7 @@ class BaseRNN(ModuleCaller):
 
     def _begin_trial(self, trial: int) -> None:
         self._pass.trial = trial
-        self._state = States(self._state, self._pass.missing[trial])
+        self._state.begin_trial(self._pass.missing[trial])
 
     def _record_trial(self, trial: Trial) -> None:
         if self._recorder is None:

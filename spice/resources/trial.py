@@ -76,6 +76,14 @@ class Sessions:
         names = ("actions", "rewards", "further", "blocks", "observed")
         return replace(self, **{name: getattr(self, name)[first:last] for name in names})
 
+    def rows(self, sessions: torch.Tensor) -> "Sessions":
+        """Some of the sessions, by number."""
+        names = ("actions", "rewards", "further", "blocks", "observed")
+        by_trial = {name: getattr(self, name).index_select(1, sessions) for name in names}
+        return replace(
+            self, **by_trial, participants=self.participants[sessions], experiments=self.experiments[sessions]
+        )
+
     def missing(self) -> list[torch.Tensor | None]:
         """Per trial the sessions without a choice, (n_batch, 1), or None where there are none."""
         all_there = self.observed.all(-1).tolist()
@@ -113,18 +121,21 @@ class States(dict[str, torch.Tensor]):
     ----------
     values : mapping of str to torch.Tensor, each (n_batch, n_actions)
         Values at the start of the trial.
-    carried : torch.Tensor, shape (n_batch, 1), bool, optional
+    missing : torch.Tensor, shape (n_batch, 1), bool, optional
         Sessions in which this trial has no choice.
     """
 
-    def __init__(self, values: Mapping[str, torch.Tensor], carried: torch.Tensor | None = None):
+    def __init__(self, values: Mapping[str, torch.Tensor], missing: torch.Tensor | None = None):
         super().__init__(values)
-        self._start = dict(values)
-        self._carried = carried
+        self.begin_trial(missing)
+
+    def begin_trial(self, missing: torch.Tensor | None) -> None:
+        """From now on the present values are those at the start of a trial."""
+        self._start, self._missing = dict(self), missing
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
-        if self._carried is not None and name in self._start:
-            value = torch.where(self._carried, self._start[name], value)
+        if self._missing is not None and name in self._start:
+            value = torch.where(self._missing, self._start[name], value)
         super().__setitem__(name, value)
 
     def __reduce__(self):

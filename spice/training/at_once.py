@@ -12,7 +12,7 @@ from spice.training.parameters import ParameterVector
 
 # values of a state (trials x rows x sessions x actions) in one call of `step`: more leave a CPU's cache, while other
 # devices want more work at a time
-AT_ONCE = 40_000
+AT_ONCE = 80_000
 AT_ONCE_ELSEWHERE = 4_000_000
 
 
@@ -21,14 +21,8 @@ class AtOnce:
 
     Parameters
     ----------
-    model : BaseRNN
-        The network.
-    vector : ParameterVector
-        Its parameters' names and shapes.
-    xs : torch.Tensor, shape (n_sessions, n_trials, n_features)
-        Sessions.
-    chosen : torch.Tensor, shape (n_sessions, n_trials, n_actions)
-        One-hot choices to score, zeros where there is none.
+    model, vector, xs, chosen
+        As for `spice.training.in_loop.InLoop`.
     evaluation : Evaluation
         How the states are found.
     n_rows : int

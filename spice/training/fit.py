@@ -28,9 +28,9 @@ from spice.training.validation import Validation, split_sessions
 # on fewer they wait for each other
 PARALLEL_VALUES = 200_000
 TOLERANCE = 1e-3  # decrease of the total loss (nats) in an iteration below which L-BFGS has converged
-# the same in 50 iterations, nats per parameter: a tenth of what noise alone gives each. Held-out choices were no
+# the same in 50 iterations, nats per parameter: a fifth of what noise alone gives each. Held-out choices were no
 # longer predicted better well before (16 simulated people; 20 and 101 people of Dezfouli et al. 2019)
-SLOW = 0.05
+SLOW = 0.1
 INTERRUPTED = "interrupted"
 STOPPED = "stopped by a callback"
 

@@ -1,7 +1,6 @@
 """Terms, equations and the modules that evaluate them, held against plain evaluation."""
 
 import itertools
-import pickle
 
 import numpy as np
 import pytest
@@ -156,18 +155,24 @@ def test_a_diverging_equation_stays_finite():
     assert torch.isfinite(value).all()
 
 
-def test_coefficients_are_looked_up_once_while_the_participants_stay(monkeypatch):
+def test_coefficients_are_looked_up_by_participant():
     module = EquationModule({0: Equation("x", (), {"x": 0.5}), 1: Equation("x", (), {"1": 2.0})}, 2)
     value, inputs = torch.ones(2, 2), torch.zeros(2, 2, 0)
-    first, second = torch.tensor([0, 1]), torch.tensor([1, 0])
-    for participant, expected in ((first, [0.5, 2.0]), (first, [0.5, 2.0]), (second, [2.0, 0.5]), (first, [0.5, 2.0])):
+    for participant, expected in ((torch.tensor([0, 1]), [0.5, 2.0]), (torch.tensor([1, 0]), [2.0, 0.5])):
         assert module(value, inputs, None, participant)[:, 0].tolist() == expected
-    assert module(value.double(), inputs, None, first).dtype == torch.float64
-    assert module(value[:, :1], inputs[:, :1], None, first).shape == (2, 1)
-    columns = module._look_up(first, value)
-    assert module._look_up(first, value) is columns
-    copy = pickle.loads(pickle.dumps(module))
-    assert copy._last is None and copy(value, inputs, None, first)[:, 0].tolist() == [0.5, 2.0]
+        assert module(value.double(), inputs, None, participant).dtype == torch.float64
+        assert module(value[:, :1], inputs[:, :1], None, participant).shape == (2, 1)
+
+
+def test_coefficients_are_looked_up_once_a_pass(monkeypatch, random_data):
+    name, prepare, calls = "x_value_reward_chosen", EquationModule.prepare, []
+    monkeypatch.setattr(EquationModule, "prepare", lambda *arguments: calls.append(1) or prepare(*arguments))
+    network = RescorlaWagnerRNN.build(2, 3).double()
+    model = with_equations(network, {p: {name: Equation(name, ("c_reward",), {name: 0.1 * p})} for p in range(3)})
+    data = random_data()
+    for _ in range(2):
+        model(data.xs, batch_first=True)
+    assert len(calls) == 2
 
 
 def test_a_model_with_equations_is_a_copy():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spice.precoded import ChoiceRNN, ForgettingRNN, LearningRateRNN, ParticipantEmbeddingRNN, RescorlaWagnerRNN
-from spice.resources.parallel import TrialsAtOnce, linear_scan, solve_states
+from spice.resources.parallel import StatesInLoop, TrialsAtOnce, linear_scan, solve_states
 
 MODELS = [RescorlaWagnerRNN, ForgettingRNN, LearningRateRNN, ParticipantEmbeddingRNN, ChoiceRNN]
 
@@ -179,23 +179,41 @@ def test_adjoints_equal_derivatives_through_the_loop(coupled):
 # ---------------------------------------------------------------------- all trials as rows of one batch
 
 
+def states_of_loop(model, data):
+    """States before each trial and after the last, shape (n_trials + 1, n_states, n_sessions, n_actions), and logits."""
+    states, logits, state = [model.set_initial_state(len(data))], [], None
+    for trial in data.xs.unbind(1):
+        output, state = model(trial[None], state)
+        logits.append(output[0])
+        states.append(state)
+    return torch.stack([torch.stack(list(entry.values())) for entry in states]), torch.stack(logits)
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("lengths", [[12, 12, 12, 12], [1, 3, 12, 5], [0, 2, 2, 9], [7, 0, 7, 7], [0, 0, 0, 0]])
+def test_the_loop_goes_on_without_sessions_that_have_ended(random_data, model_class, lengths):
+    data = random_data(missing=0.2, n_participants=3)
+    for session, length in enumerate(lengths):
+        data.xs[session, length:, : 2 * data.n_actions] = torch.nan
+    model = make_model(model_class)
+    with torch.no_grad():
+        expected = states_of_loop(model, data)[0][:-1]
+        found = StatesInLoop(model, model.read_inputs(data.xs, batch_first=True))()
+    assert_near(found, expected)
+
+
 @pytest.mark.parametrize("model_class", MODELS)
 @pytest.mark.parametrize("n_actions", [2, 4])
 def test_every_trial_from_the_loops_states_gives_the_loops_next_states(random_data, model_class, n_actions):
     data = random_data(n_actions=n_actions, missing=0.2, unknown=0.2, padding=True, n_participants=3)
     model = make_model(model_class, n_actions)
     with torch.no_grad():
-        states, logits, state = [model.set_initial_state(len(data))], [], None
-        for trial in data.xs.unbind(1):
-            output, state = model(trial[None], state)
-            logits.append(output[0])
-            states.append(state)
+        before, logits = states_of_loop(model, data)
         trials = TrialsAtOnce(model, model.read_inputs(data.xs, batch_first=True))
         assert trials.state_names == tuple(model.init_values)
-        before = torch.stack([torch.stack([entry[name] for name in trials.state_names]) for entry in states])
         after, output = trials(before[:-1])
     assert_near(after, before[1:])
-    assert_near(output, torch.stack(logits))
+    assert_near(output, logits)
 
 
 def test_a_missing_trial_carries_its_states_over_exactly(random_data):
