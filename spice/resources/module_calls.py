@@ -169,7 +169,7 @@ class ModuleCaller(nn.Module):
                 self._check_finite(key_module, next_value)
             if self._recorder is not None:
                 seen = inputs if unknown is None else torch.where(unknown.unsqueeze(-1), torch.nan, inputs)
-                self._recorder.add_call(key_module, name, value, seen, next_value)
+                self._recorder.add_call(key_module, name, value, seen, next_value, action)
             for skipped in (unknown, self._pass.missing[self._pass.trial]):
                 if skipped is not None:
                     next_value = torch.where(skipped, value, next_value)

@@ -19,12 +19,15 @@ class ModuleCall:
         The state before and after, before any action mask.
     inputs : torch.Tensor, shape (n_trials, n_batch, n_actions, n_inputs)
         The module's inputs.
+    action : torch.Tensor, shape (n_trials, n_batch, n_actions)
+        The mask that says where the update applies.
     """
 
     state: str | None
     value: torch.Tensor
     inputs: torch.Tensor
     next_value: torch.Tensor
+    action: torch.Tensor
 
 
 class Recorder:
@@ -32,7 +35,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._signals: dict[str, list[torch.Tensor]] = {}
-        self._calls: dict[str, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] = {}
+        self._calls: dict[str, list[tuple[torch.Tensor, ...]]] = {}
         self._states: dict[str, str | None] = {}
 
     def add_signal(self, name: str, value: torch.Tensor) -> None:
@@ -40,11 +43,19 @@ class Recorder:
         self._signals.setdefault(name, []).append(value.detach())
 
     def add_call(
-        self, module: str, state: str | None, value: torch.Tensor, inputs: torch.Tensor, next_value: torch.Tensor
+        self,
+        module: str,
+        state: str | None,
+        value: torch.Tensor,
+        inputs: torch.Tensor,
+        next_value: torch.Tensor,
+        action: torch.Tensor | None,
     ) -> None:
-        """Append one call of a module."""
+        """Append one call of a module; no mask means that it applies everywhere."""
         self._states[module] = state
-        self._calls.setdefault(module, []).append((value.detach(), inputs.detach(), next_value.detach()))
+        action = torch.ones_like(value) if action is None else action
+        parts = (value, inputs, next_value, action)
+        self._calls.setdefault(module, []).append(tuple(part.detach() for part in parts))
 
     @property
     def signal_names(self) -> tuple[str, ...]:
@@ -76,5 +87,5 @@ class Recorder:
         """
         if module not in self._calls:
             raise ConfigError(f"the module {module!r} is never called: use call_module({module!r}, ...) in the model.")
-        value, inputs, next_value = (torch.stack(part) for part in zip(*self._calls[module], strict=True))
-        return ModuleCall(self._states[module], value, inputs, next_value)
+        parts = (torch.stack(part) for part in zip(*self._calls[module], strict=True))
+        return ModuleCall(self._states[module], *parts)

@@ -180,7 +180,7 @@ def test_adjoints_equal_derivatives_through_the_loop(coupled):
 
 
 def states_of_loop(model, data):
-    """States before each trial and after the last, shape (n_trials + 1, n_states, n_sessions, n_actions), and logits."""
+    """States before each trial and after the last, (n_trials + 1, n_states, n_sessions, n_actions), and logits."""
     states, logits, state = [model.set_initial_state(len(data))], [], None
     for trial in data.xs.unbind(1):
         output, state = model(trial[None], state)

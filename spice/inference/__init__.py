@@ -1,0 +1,1 @@
+"""Stage 3: equations refined by the likelihood of the choices."""

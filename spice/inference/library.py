@@ -1,0 +1,108 @@
+"""The candidate terms of a whole model, as numbers: which module, which power of the state, which product of inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from spice.equations.terms import term_name
+
+
+@dataclass(frozen=True)
+class Module:
+    """Candidate terms of one module.
+
+    Attributes
+    ----------
+    name : str
+        The module.
+    state : int
+        Number of the state that it updates.
+    controls : tuple of str
+        Signals it reads.
+    exponents : tuple of tuple of int
+        Of each candidate term, powers of the state's value and of the signals.
+    """
+
+    name: str
+    state: int
+    controls: tuple[str, ...]
+    exponents: tuple[tuple[int, ...], ...]
+
+
+class Library:
+    """Candidate terms of all modules, and the biases of the options.
+
+    Parameters
+    ----------
+    states : sequence of str
+        Names of the states.
+    modules : sequence of Module
+        In the order of their states.
+    n_actions : int
+        Number of options.
+
+    Attributes
+    ----------
+    factors : list of tuple of (str, int)
+        Products of inputs (name and power) that terms are made of; the first is the empty one.
+    first : np.ndarray of int64, shape (n_modules + 1,)
+        First term of each module; their number at the end.
+    module, powers, factor, state : np.ndarray of int64, shape (n_terms,)
+        Of each term.
+    own, constant : np.ndarray of int64, shape (n_modules,)
+        The term that is the state's value, and the constant; -1 where there is none.
+    """
+
+    def __init__(self, states: Sequence[str], modules: Sequence[Module], n_actions: int):
+        self.states, self.modules, self.n_actions = tuple(states), tuple(modules), n_actions
+        self.factors: list[tuple[tuple[str, int], ...]] = [()]
+        factor, powers = [], []
+        for module in modules:
+            for power, *others in module.exponents:
+                product = tuple((name, p) for name, p in zip(module.controls, others, strict=True) if p)
+                if product not in self.factors:
+                    self.factors.append(product)
+                factor.append(self.factors.index(product))
+                powers.append(power)
+        sizes = [len(module.exponents) for module in modules]
+        self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.module = np.repeat(np.arange(len(modules)), sizes)
+        self.powers, self.factor = np.array(powers, np.int64), np.array(factor, np.int64)
+        self.state = np.array([module.state for module in modules], np.int64)[self.module]
+        self.own = self._find(1)
+        self.constant = self._find(0)
+
+    def _find(self, power: int) -> np.ndarray:
+        """Each module's term that is this power of the state alone; -1 where there is none."""
+        found = np.full(len(self.modules), -1)
+        for term in np.flatnonzero((self.powers == power) & (self.factor == 0)):
+            found[self.module[term]] = term
+        return found
+
+    @property
+    def n_terms(self) -> int:
+        """Number of terms."""
+        return len(self.powers)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Each term's name, as in `Equation.coefficients`."""
+        return [
+            term_name((module.name, *module.controls), exponents)
+            for module in self.modules
+            for exponents in module.exponents
+        ]
+
+    @cached_property
+    def reads(self) -> np.ndarray:
+        """Whether a term has an input in it, shape (n_terms,)."""
+        return self.factor > 0
+
+    @cached_property
+    def is_value(self) -> np.ndarray:
+        """Whether a state is a value (some module of it reads inputs) or a choice trace, shape (n_states,)."""
+        values = np.zeros(len(self.states), bool)
+        values[self.state[self.reads]] = True
+        return values

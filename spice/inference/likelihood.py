@@ -1,0 +1,114 @@
+"""Likelihood of rows: coefficients of some structure on the trials of some participant."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from spice.inference.data import Trials
+from spice.inference.kernel import evaluate_rows
+from spice.inference.library import Library
+
+WORTH_A_THREAD = 20_000  # trials x rows
+
+
+class Answer(NamedTuple):
+    """What is known of rows; by all coefficients, 0 where they are not free.
+
+    Attributes
+    ----------
+    nll : np.ndarray, shape (n_rows,)
+        Negative log-likelihood, nats; infinite where states overflow.
+    gradient : np.ndarray, shape (n_rows, n_coefficients)
+        Its gradient.
+    fisher : np.ndarray, shape (n_rows, n_coefficients, n_coefficients)
+        Expected information of the choices, given what came before each.
+    """
+
+    nll: np.ndarray
+    gradient: np.ndarray
+    fisher: np.ndarray
+
+
+class Likelihood:
+    """Likelihood of a polynomial model's choices.
+
+    Parameters
+    ----------
+    library : Library
+        Candidate terms.
+    trials : Trials
+        The trials.
+    n_threads : int, optional
+        Threads over which rows are spread; default all cores.
+    """
+
+    def __init__(self, library: Library, trials: Trials, n_threads: int | None = None):
+        self.library, self.trials = library, trials
+        self._n_threads = n_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self._pool = ThreadPoolExecutor(self._n_threads)
+        ends = trials.sessions[trials.groups]
+        self._lengths = np.diff(ends)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Terms and biases."""
+        return self.library.n_terms + self.library.n_actions
+
+    def __call__(self, coefficients: np.ndarray, free: np.ndarray, group: np.ndarray) -> Answer:
+        """Evaluate rows.
+
+        Parameters
+        ----------
+        coefficients : np.ndarray, shape (n_rows, n_coefficients)
+            Coefficients of all terms, then the bias of each option.
+        free : np.ndarray of bool, shape (n_rows, n_coefficients)
+            Which to differentiate by.
+        group : np.ndarray of int, shape (n_rows,)
+            Participant of each row.
+        """
+        n_rows, n_all = coefficients.shape
+        most = int(free.sum(1).max(initial=0))
+        order = np.argsort(~free, axis=1, kind="stable")[:, :most]
+        numbers = np.where(np.take_along_axis(free, order, 1), order, -1)
+        nll, gradient = np.zeros(n_rows), np.zeros((n_rows, most))
+        fisher = np.zeros((n_rows, most, most))
+        arguments = (np.ascontiguousarray(coefficients), numbers, group, nll, gradient, fisher)
+        with np.errstate(all="ignore"):
+            list(self._pool.map(lambda part: self._evaluate(*(a[part] for a in arguments)), self._parts(group)))
+        nll = np.where(np.isfinite(nll), nll, np.inf)
+        rows = np.arange(n_rows)[:, None]
+        places = np.where(numbers >= 0, numbers, n_all)  # what is not free falls off the end
+        wide, square = np.zeros((n_rows, n_all + 1)), np.zeros((n_rows, n_all + 1, n_all + 1))
+        wide[rows, places] = gradient
+        square[rows[:, :, None], places[:, :, None], places[:, None, :]] = fisher
+        return Answer(nll, wide[:, :n_all], square[:, :n_all, :n_all])
+
+    def _parts(self, group: np.ndarray) -> list[slice]:
+        """Rows for each thread, of about as many trials."""
+        work = np.cumsum(self._lengths[group])
+        number = int(min(self._n_threads, max(work[-1] // WORTH_A_THREAD, 1), len(group))) if len(group) else 1
+        cuts = np.searchsorted(work, work[-1] * np.arange(1, number) / number) if len(group) else []
+        bounds = [0, *(int(cut) + 1 for cut in cuts), len(group)]
+        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+
+    def _evaluate(self, coefficients, numbers, group, nll, gradient, fisher) -> None:
+        library, trials = self.library, self.trials
+        evaluate_rows(
+            coefficients,
+            numbers,
+            group,
+            trials.modules,
+            trials.factors,
+            trials.choices,
+            trials.sessions,
+            trials.groups,
+            library.first,
+            library.powers,
+            library.factor,
+            library.state,
+            nll,
+            gradient,
+            fisher,
+        )

@@ -1,0 +1,178 @@
+"""Maximum likelihood of many rows at once: damped Newton steps with the Fisher information, within bounds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spice.inference.likelihood import Likelihood
+from spice.inference.structure import Layout, Structures
+
+LARGEST = 100.0  # of any number in logit units: where choices separate, the likelihood has no maximum
+ENOUGH = 1e-6  # nats: a step that promises less than this has converged
+ITERATIONS = 60
+DAMPING = (1e-8, 1e-3, 1e8)  # least, first, largest: relative to the information's diagonal
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Fitted rows.
+
+    Attributes
+    ----------
+    rows : Structures
+        Their structures.
+    group : np.ndarray of int, shape (n_rows,)
+        Participant of each.
+    numbers : np.ndarray, shape (n_rows, n_numbers)
+        Estimates; 0 where not free.
+    nll : np.ndarray, shape (n_rows,)
+        Negative log-likelihood, nats.
+    fisher : np.ndarray, shape (n_rows, n_numbers, n_numbers)
+        Expected information about the free numbers.
+    converged : np.ndarray of bool, shape (n_rows,)
+        Whether no step promises more.
+    """
+
+    rows: Structures
+    group: np.ndarray
+    numbers: np.ndarray
+    nll: np.ndarray
+    fisher: np.ndarray
+    converged: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.nll)
+
+    def __getitem__(self, rows) -> "Fits":
+        return Fits(*(getattr(self, name)[rows] for name in _FIELDS))
+
+    @staticmethod
+    def concatenate(parts: list["Fits"]) -> "Fits":
+        """Rows of several after one another."""
+        rows = Structures.concatenate([part.rows for part in parts])
+        return Fits(rows, *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[1:]))
+
+
+_FIELDS = ("rows", "group", "numbers", "nll", "fisher", "converged")
+
+
+class Refit:
+    """Fits rows of structures.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Compiled likelihood.
+    layout : Layout
+        Where numbers stand.
+    extent : np.ndarray, shape (n_groups, n_terms, 2)
+        Smallest and largest value of each term's product of inputs that a participant met.
+    """
+
+    def __init__(self, likelihood: Likelihood, layout: Layout, extent: np.ndarray):
+        self._likelihood, self._layout, self._extent = likelihood, layout, extent
+        library = likelihood.library
+        self._interactions = [
+            np.flatnonzero((library.module == m) & (library.powers == 1) & library.reads)
+            for m in range(len(library.modules))
+        ]
+
+    def __call__(self, rows: Structures, group: np.ndarray, numbers: np.ndarray) -> Fits:
+        """Fit rows from given numbers on.
+
+        Parameters
+        ----------
+        rows : Structures
+            What is free.
+        group : np.ndarray of int, shape (n_rows,)
+            Participant of each row.
+        numbers : np.ndarray, shape (n_rows, n_numbers)
+            Where to begin.
+        """
+        rows = self._layout.with_starts(rows)
+        n_rows, n = numbers.shape
+        basis, low, high = self._bounds(rows, group)
+        free = rows.free
+        theta = np.where(free, np.einsum("rij,rj->ri", np.linalg.inv(basis), np.where(free, numbers, 0.0)), 0.0)
+        theta = np.clip(theta, low, high)
+        nll, gradient, fisher = self._evaluate(rows, group, theta, basis)
+        damping, going, converged = np.full(n_rows, DAMPING[1]), np.isfinite(nll), np.zeros(n_rows, bool)
+        for _ in range(ITERATIONS):
+            at = np.flatnonzero(going)
+            if not len(at):
+                break
+            step = _damped_step(theta[at], gradient[at], fisher[at], damping[at], free[at], low[at], high[at])
+            promised = -(gradient[at] * step).sum(1) / 2
+            small = promised < ENOUGH
+            converged[at[small]] = True
+            going[at[small]] = False
+            at, step = at[~small], step[~small]
+            if not len(at):
+                break
+            new = theta[at] + step
+            answer = self._evaluate(rows[at], group[at], new, basis[at])
+            better = answer[0] < nll[at]
+            won = at[better]
+            theta[won] = new[better]
+            nll[won], gradient[won], fisher[won] = (part[better] for part in answer)
+            damping[at] = np.where(better, np.maximum(damping[at] / 10, DAMPING[0]), damping[at] * 10)
+            going[at] = damping[at] < DAMPING[2]
+        inverse = np.linalg.inv(basis)
+        numbers = np.where(free, np.einsum("rij,rj->ri", basis, theta), 0.0)
+        return Fits(rows, group, numbers, nll, inverse.transpose(0, 2, 1) @ fisher @ inverse, converged)
+
+    def _evaluate(self, rows: Structures, group, theta, basis):
+        """Value, gradient and information by the bounded numbers."""
+        numbers = np.einsum("rij,rj->ri", basis, theta)
+        coefficients, jacobian = self._layout.coefficients(numbers, rows)
+        jacobian = jacobian @ basis
+        answer = self._likelihood(coefficients, self._layout.needed(jacobian), group)
+        gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient)
+        fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian
+        nll = np.where(self._is_stable(coefficients, group), answer.nll, np.inf)
+        return nll, gradient, fisher
+
+    def _bounds(self, rows: Structures, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A basis in which multipliers are numbers of their own, and their bounds.
+
+        Where one input changes a state's multiplier, the two numbers are the multipliers at its extremes.
+        """
+        n_rows, n = rows.free.shape
+        basis = np.tile(np.eye(n), (n_rows, 1, 1))
+        low, high = np.full((n_rows, n), -LARGEST), np.full((n_rows, n), LARGEST)
+        for own, interactions in zip(self._likelihood.library.own, self._interactions, strict=True):
+            if own < 0:
+                continue
+            low[:, own], high[:, own] = -1.0, 1.0
+            alone = rows.free[:, interactions].sum(1) == 1
+            for term in interactions:
+                at = np.flatnonzero(alone & rows.free[:, term] & rows.free[:, own])
+                least, most = self._extent[group[at], term].T
+                at, least, most = (part[most > least] for part in (at, least, most))
+                width = most - least
+                basis[at, term, term], basis[at, term, own] = 1 / width, -1 / width
+                basis[at, own, term], basis[at, own, own] = -least / width, 1 + least / width
+                low[at, term], high[at, term] = -1.0, 1.0
+        return basis, low, high
+
+    def _is_stable(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Whether every multiplier stays within [-1, 1] at the extremes of the inputs."""
+        stable = np.ones(len(group), bool)
+        for own, interactions in zip(self._likelihood.library.own, self._interactions, strict=True):
+            base = coefficients[:, own] if own >= 0 else np.zeros(len(group))
+            parts = coefficients[:, interactions, None] * self._extent[group[:, None], interactions]
+            largest, least = base + parts.max(2).sum(1), base + parts.min(2).sum(1)
+            stable &= (largest <= 1 + 1e-9) & (least >= -1 - 1e-9)
+        return stable
+
+
+def _damped_step(theta, gradient, fisher, damping, free, low, high) -> np.ndarray:
+    """Newton steps within the bounds: numbers at a bound that the gradient pushes against stay there."""
+    held = ~free | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    diagonal = np.einsum("rii->ri", fisher)
+    scale = np.where(held, 1.0, np.maximum(diagonal, 1e-10))
+    matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, fisher)
+    eye = np.eye(theta.shape[1])
+    matrix = matrix + ((damping[:, None] * scale + 1e-10) * ~held + held)[:, :, None] * eye
+    step = -np.linalg.solve(matrix, np.where(held, 0.0, gradient)[:, :, None])[:, :, 0]
+    return np.clip(theta + step, low, high) - theta

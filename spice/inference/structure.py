@@ -1,0 +1,175 @@
+"""Structures: which numbers of a model are free, which are fixed, and which follow from others.
+
+In the search's gauge every state starts at 0 (DESIGN section 4). The numbers of a model are those of all terms, one
+start per state and one bias per option. A state with outcome terms (a value) starts at s above the value that no
+outcome leads to: each of its outcome-driven modules has the constant -(1 - a) s, a being the state's own coefficient
+at outcome 0. Ties: a choice trace decays alike in all of its modules; outcomes of options not chosen move a value
+towards where those of the chosen one would.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from spice.inference.library import Library
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Rows of structures.
+
+    Attributes
+    ----------
+    free : np.ndarray of bool, shape (n_rows, n_numbers)
+        Numbers that are estimated: terms, starts, biases.
+    own : np.ndarray, shape (n_rows, n_modules)
+        The state's own coefficient (0 or 1) where it is not estimated.
+    tied : np.ndarray of bool, shape (n_rows, n_modules)
+        Choice traces: modules whose own coefficient is that of the state's first module. Values: modules whose
+        outcome scale is that of the first.
+    """
+
+    free: np.ndarray
+    own: np.ndarray
+    tied: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.free)
+
+    def __getitem__(self, rows) -> "Structures":
+        return Structures(self.free[rows], self.own[rows], self.tied[rows])
+
+    def keys(self) -> list[bytes]:
+        """What tells structures apart: the same key, the same structure."""
+        own = np.where(self.own > 0.5, 1, 0).astype(np.uint8)
+        table = np.hstack([self.free.astype(np.uint8), own, self.tied.astype(np.uint8)])
+        return [row.tobytes() for row in np.ascontiguousarray(table)]
+
+    @staticmethod
+    def concatenate(parts: list["Structures"]) -> "Structures":
+        """Rows of several after one another."""
+        names = ("free", "own", "tied")
+        return Structures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Layout:
+    """Where a model's numbers stand, and how coefficients follow from them.
+
+    Parameters
+    ----------
+    library : Library
+        Candidate terms.
+
+    Attributes
+    ----------
+    n_numbers : int
+        Terms, starts, biases.
+    starts, biases : np.ndarray of int
+        Where starts and biases stand.
+    base : np.ndarray of int, shape (n_modules,)
+        The first module of each module's state.
+    """
+
+    def __init__(self, library: Library):
+        self.library = library
+        n_terms, n_states = library.n_terms, len(library.states)
+        self.starts = n_terms + np.arange(n_states)
+        self.biases = n_terms + n_states + np.arange(library.n_actions)
+        self.n_numbers = n_terms + n_states + library.n_actions
+        states = [module.state for module in library.modules]
+        self.base = np.array([states.index(state) for state in states])
+        # the outcome term of each module that reads one signal alone, to the first power, without the state
+        self.outcome = np.full(len(states), -1)
+        for term in np.flatnonzero(library.reads & (library.powers == 0)):
+            product = library.factors[library.factor[term]]
+            module = library.module[term]
+            if len(product) == 1 and product[0][1] == 1 and self.outcome[module] < 0:
+                self.outcome[module] = term
+
+    def driven(self, free: np.ndarray) -> np.ndarray:
+        """Which modules are driven by outcomes, shape (n_rows, n_modules)."""
+        library = self.library
+        reading = free[:, : library.n_terms] & library.reads
+        return np.stack([reading[:, library.module == m].any(1) for m in range(len(library.modules))], axis=1)
+
+    def coefficients(self, numbers: np.ndarray, rows: Structures) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients of the likelihood, and their derivatives by the numbers.
+
+        Parameters
+        ----------
+        numbers : np.ndarray, shape (n_rows, n_numbers)
+            Values; what is neither free nor derived counts as 0.
+        rows : Structures
+            Their structures.
+
+        Returns
+        -------
+        coefficients : np.ndarray, shape (n_rows, n_terms + n_actions)
+            Terms, biases.
+        jacobian : np.ndarray, shape (n_rows, n_terms + n_actions, n_numbers)
+            Derivatives by free numbers.
+        """
+        library, n_rows = self.library, len(rows)
+        kept = np.concatenate([np.arange(library.n_terms), self.biases])
+        value = np.where(rows.free, numbers, 0.0)
+        slope = rows.free[:, :, None] * np.eye(self.n_numbers)
+        driven = self.driven(rows.free | self._tied_terms(rows))
+        for m, (own, constant) in enumerate(zip(library.own, library.constant, strict=True)):
+            state, base = library.modules[m].state, self.base[m]
+            if own >= 0:
+                fixed = ~rows.free[:, own]
+                value[:, own] = np.where(fixed, rows.own[:, m], value[:, own])
+                if not library.is_value[state] and m != base:
+                    self._copy(value, slope, own, library.own[base], rows.tied[:, m])
+            if library.is_value[state]:
+                if m != base and self.outcome[m] >= 0 and self.outcome[base] >= 0:
+                    self._scale(value, slope, m, rows.tied[:, m])
+                if constant >= 0 and own >= 0:
+                    self._set_start(value, slope, constant, own, self.starts[state], driven[:, m])
+        return value[:, kept], slope[:, kept].reshape(n_rows, len(kept), self.n_numbers)
+
+    def _tied_terms(self, rows: Structures) -> np.ndarray:
+        """Outcome terms that follow from another module's."""
+        found = np.zeros_like(rows.free)
+        for m, term in enumerate(self.outcome):
+            if term >= 0 and m != self.base[m]:
+                found[:, term] = rows.tied[:, m]
+        return found
+
+    @staticmethod
+    def _copy(value, slope, target: int, source: int, where: np.ndarray) -> None:
+        value[where, target] = value[where, source]
+        slope[where, target] = slope[where, source]
+
+    @staticmethod
+    def _set_start(value, slope, constant: int, own: int, start: int, where: np.ndarray) -> None:
+        """constant = -(1 - a) s."""
+        a, s = value[where, own], value[where, start]
+        value[where, constant] = -(1 - a) * s
+        slope[where, constant] = s[:, None] * slope[where, own] - (1 - a)[:, None] * slope[where, start]
+
+    def _scale(self, value, slope, m: int, where: np.ndarray) -> None:
+        """b = b' (1 - a) / (1 - a'): outcomes lead to the same value as those of the first module."""
+        own, base_own, base_b = self.library.own[m], self.library.own[self.base[m]], self.outcome[self.base[m]]
+        a, a_base, b_base = value[where, own], value[where, base_own], value[where, base_b]
+        ratio = (1 - a) / np.maximum(1 - a_base, 1e-8)
+        value[where, self.outcome[m]] = b_base * ratio
+        slope[where, self.outcome[m]] = (
+            ratio[:, None] * slope[where, base_b]
+            - (b_base / np.maximum(1 - a_base, 1e-8))[:, None] * slope[where, own]
+            + (b_base * ratio / np.maximum(1 - a_base, 1e-8))[:, None] * slope[where, base_own]
+        )
+
+    def needed(self, jacobian: np.ndarray) -> np.ndarray:
+        """Coefficients to differentiate by, shape (n_rows, n_coefficients)."""
+        return (jacobian != 0).any(2)
+
+    def with_starts(self, rows: Structures) -> Structures:
+        """The same with each start free exactly where it shows: it is no term, and never left out."""
+        library, free = self.library, rows.free.copy()
+        driven = self.driven(rows.free | self._tied_terms(rows))
+        for state, start in enumerate(self.starts):
+            of_state = [m for m, module in enumerate(library.modules) if module.state == state]
+            moving = [driven[:, m] & (rows.free[:, library.own[m]] | (rows.own[:, m] != 1)) for m in of_state]
+            free[:, start] = np.any(moving, axis=0) & library.is_value[state]
+        return replace(rows, free=free)
