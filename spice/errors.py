@@ -24,6 +24,10 @@ class ModuleOutputError(SpiceError, FloatingPointError):
     """A module returned NaN or infinite values."""
 
 
+class ModelFormError(SpiceError, ValueError):
+    """A model cannot be written as polynomials of its states: stage 3 falls back or stays out."""
+
+
 class SpiceWarning(UserWarning):
     """Base of all warnings issued by the package."""
 

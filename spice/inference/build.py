@@ -1,41 +1,20 @@
 """From a model and its data to the compiled likelihood: what updates which state when, and from which inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from spice.equations.terms import polynomial_exponents
+from spice.errors import ModelFormError
 from spice.inference.data import Trials
 from spice.inference.library import Library, Module
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.recording import ModuleCall
 from spice.resources.rnn import BaseRNN
-
-
-def make_library(model: BaseRNN, config: SpiceConfig, degree: int, states: Sequence[str]) -> Library:
-    """Candidate terms of a model's modules.
-
-    Parameters
-    ----------
-    model : BaseRNN
-        The model.
-    config : SpiceConfig
-        Its modules and their signals.
-    degree : int
-        Degree of the polynomials, where the configuration does not say.
-    states : sequence of str
-        The state that each module of the configuration updates.
-    """
-    names = tuple(model.init_values)
-    modules = []
-    for name, state in zip(config.rnn_modules, states, strict=True):
-        controls = config.library(name)
-        exponents = polynomial_exponents(1 + len(controls), config.degree(name, degree), config.has_constant(name))
-        modules.append(Module(name, names.index(state), controls, tuple(map(tuple, exponents.tolist()))))
-    return Library(names, sorted(modules, key=lambda module: module.state), model.n_actions)
+from spice.sindy.library import independent_columns
 
 
 @dataclass(frozen=True)
@@ -59,6 +38,42 @@ class Problem:
     participants: list[int]
     chosen: np.ndarray
 
+    def places(self, group: int, module: int) -> np.ndarray:
+        """Factors wherever a module updates one participant's states, shape (n_places, n_factors)."""
+        trials = self.trials
+        first, last = trials.sessions[trials.groups[[group, group + 1]]]
+        state = self.library.modules[module].state
+        where = trials.modules[first:last, state] == module
+        return trials.factors[first:last].transpose(0, 2, 1)[where]
+
+    def met(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each participant met.
+
+        Returns
+        -------
+        extent : np.ndarray, shape (n_groups, n_terms, 2)
+            Smallest and largest product of inputs of each term.
+        told_apart : np.ndarray of bool, shape (n_groups, n_terms)
+            Terms that are no combinations of others: of those that are (r and r² of binary rewards, an input that
+            is always 0 or equals another), the simplest stays.
+        """
+        library = self.library
+        extent = np.zeros((self.trials.n_groups, library.n_terms, 2))
+        told_apart = np.zeros(extent.shape[:2], bool)
+        for group in range(self.trials.n_groups):
+            for module in range(len(library.modules)):
+                table = self.places(group, module)
+                if not len(table):
+                    continue
+                terms = np.arange(library.first[module], library.first[module + 1])
+                columns = table[:, library.factor[terms]]
+                extent[group, terms] = np.stack([columns.min(0), columns.max(0)], axis=1)
+                for power in np.unique(library.powers[terms]):
+                    own = np.flatnonzero(library.powers[terms] == power)
+                    kept, _ = independent_columns(columns[:, own], np.arange(len(own)))
+                    told_apart[group, terms[own[kept]]] = True
+        return extent, told_apart
+
 
 def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) -> Problem:
     """Run a model over its data once and read off what the compiled likelihood needs.
@@ -79,15 +94,31 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     with torch.no_grad(), model.recording() as record:
         model(dataset.xs, batch_first=True)
     calls = {name: record.call(name) for name in config.rnn_modules}
-    library = make_library(model, config, degree, [calls[name].state or "" for name in config.rnn_modules])
+    action = record.signal("c_action")
+    chosen = {name: _applies_to(call.action, action, dataset) for name, call in calls.items()}
+    library = _make_library(model, config, degree, calls, chosen)
     sessions, kept, choices = _trials_in_use(dataset)
     modules, factors = _layout(library, config, calls, dataset, kept)
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
     groups = np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64)
     trials = Trials(modules, factors, choices, sessions, groups)
-    action = record.signal("c_action").transpose(0, 1)[kept].numpy() > 0
-    chosen = [_applies_to(modules == number, action) for number in range(len(library.modules))]
-    return Problem(library, trials, participants.tolist(), np.array(chosen))
+    return Problem(library, trials, participants.tolist(), np.array([chosen[m.name] for m in library.modules]))
+
+
+def _make_library(
+    model: BaseRNN, config: SpiceConfig, degree: int, calls: Mapping[str, ModuleCall], chosen: Mapping[str, int]
+) -> Library:
+    """Candidate terms of the modules: state by state, that of the chosen option first."""
+    names = tuple(model.init_values)
+    modules = []
+    for name, call in calls.items():
+        if call.state is None:
+            raise ModelFormError(f"the module {name!r} updates no state by name.")
+        controls = config.library(name)
+        exponents = polynomial_exponents(1 + len(controls), config.degree(name, degree), config.has_constant(name))
+        modules.append(Module(name, names.index(call.state), controls, tuple(map(tuple, exponents.tolist()))))
+    order = sorted(modules, key=lambda module: (module.state, -chosen[module.name]))
+    return Library(names, order, model.n_actions)
 
 
 def _trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
@@ -101,7 +132,7 @@ def _trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.nd
 
 
 def _layout(
-    library: Library, config: SpiceConfig, calls: dict[str, ModuleCall], dataset: DatasetRNN, kept: torch.Tensor
+    library: Library, config: SpiceConfig, calls: Mapping[str, ModuleCall], dataset: DatasetRNN, kept: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which module updates what, (n_trials, n_states, n_actions), and products of inputs, (…, n_factors, …)."""
     n_trials, n_actions = int(kept.sum()), library.n_actions
@@ -121,9 +152,10 @@ def _layout(
     return modules, factors
 
 
-def _applies_to(where: np.ndarray, action: np.ndarray) -> int:
+def _applies_to(where: torch.Tensor, action: torch.Tensor, dataset: DatasetRNN) -> int:
     """1 if a module updates the chosen option alone, 0 if the others alone, else -1."""
-    everywhere = where.any(1)  # over states
-    if not (everywhere & ~action).any():
+    observed = dataset.observed.T.unsqueeze(-1)
+    updated, chosen = (where != 0) & observed, action > 0
+    if not (updated & ~chosen).any():
         return 1
-    return 0 if not (everywhere & action).any() else -1
+    return 0 if not (updated & chosen).any() else -1

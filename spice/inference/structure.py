@@ -78,13 +78,20 @@ class Layout:
         self.n_numbers = n_terms + n_states + library.n_actions
         states = [module.state for module in library.modules]
         self.base = np.array([states.index(state) for state in states])
-        # the outcome term of each module that reads one signal alone, to the first power, without the state
-        self.outcome = np.full(len(states), -1)
-        for term in np.flatnonzero(library.reads & (library.powers == 0)):
-            product = library.factors[library.factor[term]]
-            module = library.module[term]
-            if len(product) == 1 and product[0][1] == 1 and self.outcome[module] < 0:
-                self.outcome[module] = term
+        self.outcome = np.array([self._outcome(m) for m in range(len(states))])
+
+    def _outcome(self, module: int) -> int:
+        """The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.
+
+        Options not chosen have outcomes of their own where there is a signal that the first module does not read.
+        """
+        library = self.library
+        terms = np.flatnonzero((library.module == module) & library.reads & (library.powers == 0)).tolist()
+        products = {term: library.factors[library.factor[term]] for term in terms}
+        signals = {term: product[0][0] for term, product in products.items() if len(product) == 1 == product[0][1]}
+        common = library.modules[self.base[module]].controls if module != self.base[module] else ()
+        own = [term for term, name in signals.items() if name not in common]
+        return next(iter(own or signals), -1)
 
     def driven(self, free: np.ndarray) -> np.ndarray:
         """Which modules are driven by outcomes, shape (n_rows, n_modules)."""

@@ -245,6 +245,16 @@ class ModuleCaller(nn.Module):
             raise ConfigError(f"scaling=True, but betas has no entry for the state {name!r}.")
         return _evaluate_beta(self.betas[name], embedding)
 
+    def call_bias(self, embedding: torch.Tensor | None = None) -> torch.Tensor:
+        """Biases of the options for the participants of the current pass, shape (n_batch, n_actions).
+
+        Parameters
+        ----------
+        embedding : torch.Tensor, shape (n_batch, embedding_size), optional
+            Participant embedding, where ``self.bias`` was set up with an embedding size.
+        """
+        return self.bias(embedding, self._pass.participant)
+
     def scaling_values(self, participants: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scaling parameters by state.
 

@@ -173,6 +173,42 @@ class ScalingParameter(nn.Module):
         return self.parameter if self.embedding is None else self.parameter + self.embedding(embedding)
 
 
+class OptionBias(nn.Module):
+    """A constant part of each option's logit, common to all or a linear function of the embedding.
+
+    Parameters
+    ----------
+    n_actions : int
+        Number of options.
+    n_participants : int, default 1
+        Number of participants, for biases that were refined by likelihood.
+    embedding_size : int, default 0
+        Length of the participant embedding; 0 for biases common to all.
+
+    Notes
+    -----
+    The buffer ``refined`` (n_participants, n_actions) holds the biases of stage 3, in the place of the network's; NaN
+    where there are none.
+    """
+
+    def __init__(self, n_actions: int, n_participants: int = 1, embedding_size: int = 0):
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(n_actions))
+        self.embedding = nn.Linear(embedding_size, n_actions, bias=False) if embedding_size else None
+        self.refined: torch.Tensor
+        self.register_buffer("refined", torch.full((max(n_participants, 1), n_actions), torch.nan))
+
+    def priors(self) -> dict[str, list[torch.Tensor]]:
+        """Parameters by kind of prior."""
+        return {"rates": [self.parameter], "people": [] if self.embedding is None else [self.embedding.weight]}
+
+    def forward(self, embedding: torch.Tensor | None, participant: torch.Tensor) -> torch.Tensor:
+        """The biases, shape (n_batch, n_actions); participant numbers of shape (n_batch,)."""
+        bias = self.parameter if self.embedding is None else self.parameter + self.embedding(embedding)
+        refined = self.refined[participant % len(self.refined)]
+        return torch.where(refined.isnan(), bias, refined)
+
+
 class ParticipantEmbedding(nn.Embedding):
     """One trainable vector per participant, with dropout.
 

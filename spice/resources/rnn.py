@@ -9,7 +9,7 @@ import torch
 from spice.errors import ConfigError
 from spice.resources.columns import NEXT, Columns
 from spice.resources.module_calls import ModuleCaller, Pass
-from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
+from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
 
 
@@ -93,6 +93,10 @@ class BaseRNN(ModuleCaller):
     def setup_constant(self, embedding_size: int = 0) -> ScalingParameter:
         """A scaling parameter (inverse temperature), per participant if given an embedding size."""
         return ScalingParameter(embedding_size)
+
+    def setup_bias(self, embedding_size: int = 0) -> OptionBias:
+        """A bias per option, to be kept as ``self.bias`` and added to the logits by `call_bias`."""
+        return OptionBias(self.n_actions, self.n_participants, embedding_size)
 
     def setup_embedding(self, n_participants: int, embedding_size: int, dropout: float = 0.0) -> ParticipantEmbedding:
         """One trainable vector per participant."""
@@ -268,11 +272,14 @@ class BaseRNN(ModuleCaller):
         self._pass.trial = trial
         self._state.begin_trial(self._pass.missing[trial])
 
+    def signals(self, trial: Trial) -> dict[str, torch.Tensor]:
+        """What is recorded of each trial, each (n_batch, n_actions), under its name after ``c_``."""
+        return {"action": trial.action, "reward": trial.reward} | trial.inputs | trial.shown
+
     def _record_trial(self, trial: Trial) -> None:
         if self._recorder is None:
             return
-        signals = {"action": trial.action, "reward": trial.reward} | trial.inputs | trial.shown
-        for name, value in signals.items():
+        for name, value in self.signals(trial).items():
             self.record_signal(f"c_{name}", value)
         for name, value in self._state.items():
             self.record_signal(name, value)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from spice.resources.modules import ParticipantEmbedding, ScalingParameter, UpdateModule
+from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
 
 RATE_SD = 5.0  # prior standard deviation of constants and gains (inverse temperature times learning rate)
 
@@ -80,7 +80,7 @@ class ParameterVector:
         of_parameter = {
             id(parameter): decays[kind]
             for module in self.model.modules()
-            if isinstance(module, (UpdateModule, ScalingParameter, ParticipantEmbedding))
+            if isinstance(module, (UpdateModule, ScalingParameter, OptionBias, ParticipantEmbedding))
             for kind, parameters in module.priors().items()
             for parameter in parameters
         }

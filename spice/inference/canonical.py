@@ -1,0 +1,178 @@
+"""The canonical form: the same model in the field's own parameters (DESIGN section 4)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spice.inference.library import Library
+from spice.inference.structure import Layout, Structures
+
+RATES = ("alpha", "alpha_reward", "alpha_penalty", "forgetting", "alpha_choice", "alpha_counterfactual")
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """How a state of the network follows from its canonical one: x = shift + scale * Q.
+
+    Attributes
+    ----------
+    shift, scale : float
+        Of a value, or of a choice trace (K).
+    """
+
+    shift: float
+    scale: float
+
+
+def canonical_parameters(
+    layout: Layout, chosen: np.ndarray, rows: Structures, numbers: np.ndarray
+) -> dict[str, float] | None:
+    """Parameters of one model by the field's names; None where a module cannot be read so.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where numbers stand.
+    chosen : np.ndarray of int, shape (n_modules,)
+        1 for modules of the chosen option, 0 for those of the others.
+    rows : Structures
+        One row.
+    numbers : np.ndarray, shape (n_numbers,)
+        Its numbers.
+    """
+    reading = _Reading(layout, chosen, rows, numbers)
+    found: dict[str, float] = {}
+    for state, is_value in enumerate(layout.library.is_value):
+        part = reading.value(state) if is_value else reading.trace(state)
+        if part is None or set(part) & set(found):
+            return None
+        found |= part
+    free = rows.free[0, layout.biases]
+    biases = {k: numbers[layout.biases[k]] for k in range(1, layout.library.n_actions) if free[k]}
+    names = {k: "bias" if layout.library.n_actions == 2 else f"bias_{k}" for k in biases}
+    found |= {names[k]: float(value) for k, value in biases.items()}
+    start = found.pop("initial_value", None)
+    return found if start is None else found | {"initial_value": start}
+
+
+class _Reading:
+    """Reads the modules of one model."""
+
+    def __init__(self, layout: Layout, chosen: np.ndarray, rows: Structures, numbers: np.ndarray):
+        self._layout, self._chosen, self._rows, self._numbers = layout, chosen, rows, numbers
+        self._library: Library = layout.library
+
+    def _modules(self, state: int) -> tuple[int, int | None] | None:
+        """Modules of the chosen option and of the others."""
+        of_state = [m for m, module in enumerate(self._library.modules) if module.state == state]
+        roles = [int(self._chosen[m]) for m in of_state]
+        if roles == [1]:
+            return of_state[0], None
+        return (of_state[0], of_state[1]) if roles == [1, 0] else None
+
+    def _free(self, module: int) -> set[int]:
+        terms = range(self._library.first[module], self._library.first[module + 1])
+        return {term for term in terms if self._rows.free[0, term]}
+
+    def _own(self, module: int) -> float:
+        own = self._library.own[module]
+        return float(self._numbers[own] if self._rows.free[0, own] else self._rows.own[0, module])
+
+    def _interaction(self, module: int) -> int:
+        """The term state x outcome of a module; -1 where there is none."""
+        library, outcome = self._library, self._layout.outcome[module]
+        if outcome < 0:
+            return -1
+        alike = (library.module == module) & (library.powers == 1) & (library.factor == library.factor[outcome])
+        return int(np.flatnonzero(alike)[0]) if alike.any() else -1
+
+    def value(self, state: int) -> dict[str, float] | None:
+        """Parameters of a value."""
+        modules = self._modules(state)
+        of_state = [m for m, module in enumerate(self._library.modules) if module.state == state]
+        if not any(self._free(m) for m in of_state):
+            return {}
+        if modules is None:
+            return None
+        learning, others = modules
+        outcome, crossed = self._layout.outcome[learning], self._interaction(learning)
+        own = self._library.own[learning]
+        if outcome not in self._free(learning) or self._free(learning) - {own, outcome, crossed}:
+            return None
+        a, b, s = self._own(learning), self._numbers[outcome], self._numbers[self._layout.starts[state]]
+        e = self._numbers[crossed] if crossed in self._free(learning) else 0.0
+        if a == 1.0 or 1 - a - e <= 0:
+            return None
+        beta = (b - e * s) / (1 - a - e)
+        if beta == 0:
+            return None
+        rates = {"alpha": 1 - a} if crossed not in self._free(learning) else {
+            "alpha_reward": 1 - a - e,
+            "alpha_penalty": 1 - a,
+        }
+        found = {"beta": beta} | rates
+        if others is not None:
+            further = self._others(others, learning, beta, s)
+            if further is None:
+                return None
+            found |= further
+        return {name: float(value) for name, value in (found | {"initial_value": s / beta}).items()}
+
+    def _others(self, others: int, learning: int, beta: float, s: float) -> dict[str, float] | None:
+        """Forgetting, or learning from outcomes of options that were not chosen."""
+        own, constant = self._library.own[others], self._library.constant[others]
+        kept = self._own(others)
+        if self._free(others) - {own, constant}:
+            return None
+        if self._rows.tied[0, others]:
+            crossed = self._interaction(learning)
+            return None if crossed in self._free(learning) else {"alpha_counterfactual": 1 - kept}
+        if kept == 1.0:
+            return {}
+        found = {"forgetting": 1 - kept}
+        if constant in self._free(others):
+            found["forgetting_target"] = (self._numbers[constant] / (1 - kept) + s) / beta
+        return found
+
+    def trace(self, state: int) -> dict[str, float] | None:
+        """Parameters of a choice trace."""
+        modules = self._modules(state)
+        of_state = [m for m, module in enumerate(self._library.modules) if module.state == state]
+        if not any(self._free(m) for m in of_state):
+            return {}
+        if modules is None:
+            return None
+        learning, others = modules
+        own, constant = self._library.own[learning], self._library.constant[learning]
+        if self._free(learning) - {own, constant} or constant not in self._free(learning):
+            return None
+        if others is not None and (self._free(others) or not self._rows.tied[0, others]):
+            return None
+        a = self._own(learning)
+        if a == 1.0:
+            return None
+        found = {"perseveration": float(self._numbers[constant] / (1 - a))}
+        return found | ({"alpha_choice": 1 - a} if own in self._free(learning) else {})
+
+
+def gauges(layout: Layout, parameters: Mapping[str, float], starts: np.ndarray, readout: np.ndarray) -> dict[str, Gauge]:
+    """How each of the network's states follows from its canonical one.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where numbers stand.
+    parameters : mapping of str to float
+        From `canonical_parameters`.
+    starts, readout : np.ndarray, shape (n_states,)
+        The network's start values and readout.
+    """
+    found = {}
+    for state, name in enumerate(layout.library.states):
+        value = layout.library.is_value[state]
+        if ("beta" if value else "perseveration") in parameters:
+            scale = parameters["beta" if value else "perseveration"] / readout[state]
+            origin = scale * parameters["initial_value"] if value else 0.0
+            found[name] = Gauge(float(starts[state] - origin), float(scale))
+    return found

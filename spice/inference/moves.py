@@ -1,0 +1,146 @@
+"""Moves from one structure to its neighbours: add, drop, swap, pair and tie."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from spice.inference.structure import Layout, Structures
+
+
+class Moves:
+    """Neighbours of structures.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where numbers stand.
+    allowed : np.ndarray of bool, shape (n_numbers,)
+        Numbers that may be free for this participant: columns that the data cannot tell from others are not.
+    """
+
+    def __init__(self, layout: Layout, allowed: np.ndarray):
+        self._layout, self._library = layout, layout.library
+        self._allowed = self._narrow(allowed)
+        library, self._steps = layout.library, []
+        for term in np.flatnonzero(self._allowed[: library.n_terms]).tolist():
+            if term not in library.own:
+                self._steps.append(("toggle", term))
+        self._steps += [("toggle", bias) for bias in layout.biases[1:] if self._allowed[bias]]
+        for m, own in enumerate(library.own):
+            if own >= 0 and self._allowed[own]:
+                self._steps += [("own free", m), ("own 0", m), ("own 1", m)]
+            if self._can_tie(m):
+                self._steps += [("tie", m), ("untie", m)]
+
+    @property
+    def n_candidates(self) -> int:
+        """Numbers that may be in the model, the starts aside."""
+        return int(self._allowed.sum())
+
+    def _narrow(self, allowed: np.ndarray) -> np.ndarray:
+        """Leave out what other numbers do already: a constant of a value's first module, of a trace's others."""
+        library, allowed = self._library, allowed.copy()
+        for m, constant in enumerate(library.constant):
+            first = self._layout.base[m] == m
+            if constant >= 0 and first == library.is_value[library.modules[m].state]:
+                allowed[constant] = False
+        allowed[self._layout.starts] = False
+        allowed[self._layout.biases[0]] = False
+        return allowed
+
+    def _can_tie(self, m: int) -> bool:
+        base, library = self._layout.base[m], self._library
+        if m == base or library.own[m] < 0 or library.own[base] < 0:
+            return False
+        if not library.is_value[library.modules[m].state]:
+            return True
+        terms = self._layout.outcome[[m, base]]
+        return bool((terms >= 0).all() and self._allowed[terms].all())
+
+    def empty(self) -> Structures:
+        """The structure without terms: choices at random."""
+        library = self._library
+        value = library.is_value[[module.state for module in library.modules]]
+        tied = [not value[m] and self._can_tie(m) for m in range(len(value))]
+        return Structures(
+            np.zeros((1, self._layout.n_numbers), bool), value[None].astype(float), np.array(tied)[None]
+        )
+
+    def neighbours(self, row: Structures) -> Structures:
+        """All structures one or two steps away that make sense, without the row itself."""
+        single = [self._apply(row, step) for step in self._steps]
+        once = Structures.concatenate(single)
+        both = [self._apply(once, step) for step in self._steps]
+        found = self.settle(Structures.concatenate([once, *both]))
+        found = found[self._makes_sense(found)]
+        keys = found.keys()
+        seen = {row.keys()[0]}
+        kept = [i for i, key in enumerate(keys) if not (key in seen or seen.add(key))]
+        return found[kept]
+
+    def _apply(self, rows: Structures, step: tuple[str, int]) -> Structures:
+        free, own, tied = rows.free.copy(), rows.own.copy(), rows.tied.copy()
+        kind, number = step
+        if kind == "toggle":
+            free[:, number] ^= True
+            return replace(rows, free=free)
+        term = self._library.own[number]
+        if kind == "own free":
+            free[:, term] = True
+        elif kind in ("own 0", "own 1"):
+            free[:, term], own[:, number] = False, float(kind[-1])
+        elif kind == "tie":
+            tied[:, number] = True
+            if self._library.is_value[self._library.modules[number].state]:
+                free[:, term], free[:, self._layout.outcome[number]] = True, False
+            else:
+                free[:, term] = False
+        else:
+            tied[:, number] = False
+            if not self._library.is_value[self._library.modules[number].state]:
+                free[:, term] = True
+        return Structures(free, own, tied)
+
+    def settle(self, rows: Structures) -> Structures:
+        """Write the same structure in one way only: what shows nowhere takes its usual value."""
+        library, usual = self._library, self.empty()
+        free, own, tied = rows.free & self._allowed, rows.own.copy(), rows.tied.copy()
+        for state in range(len(library.states)):
+            of_state = [m for m, module in enumerate(library.modules) if module.state == state]
+            terms = np.flatnonzero(library.state == state)
+            pushing = [term for term in terms if library.powers[term] == 0]
+            alive = free[:, pushing].any(1)
+            free[np.ix_(~alive, terms)] = False
+            for m in of_state:
+                own[~alive, m], tied[~alive, m] = usual.own[0, m], usual.tied[0, m]
+                if library.own[m] >= 0:
+                    own[free[:, library.own[m]], m] = usual.own[0, m]
+                if not library.is_value[state] and m != self._layout.base[m]:
+                    own[tied[:, m], m] = own[tied[:, m], self._layout.base[m]]
+        return Structures(free, own, tied)
+
+    def _makes_sense(self, rows: Structures) -> np.ndarray:
+        """Leave out what the gauge says twice, drifts that nothing holds, and ties of what is not there."""
+        library, layout = self._library, self._layout
+        driven, sense = layout.driven(rows.free), np.ones(len(rows), bool)
+        for m, module in enumerate(library.modules):
+            own, constant, base = library.own[m], library.constant[m], layout.base[m]
+            value = library.is_value[module.state]
+            own_free = rows.free[:, own] if own >= 0 else np.zeros(len(rows), bool)
+            if value and constant >= 0:  # a target needs a pull towards it; outcome-driven modules have their constant
+                pulled = own_free | (rows.own[:, m] == 0)
+                sense &= ~rows.free[:, constant] | (pulled & ~driven[:, m] & ~rows.tied[:, m])
+            if value and m != base:  # with two options, learning about the other one is the same model mirrored
+                sense &= ~driven[:, m] | driven[:, base]
+                sense &= ~rows.tied[:, m] | (
+                    own_free & rows.free[:, library.own[base]] & rows.free[:, layout.outcome[base]]
+                )
+            if not value and m != base and self._can_tie(m):
+                sense &= ~(rows.tied[:, m] & own_free)
+        return sense
+
+    def sizes(self, rows: Structures) -> np.ndarray:
+        """Numbers that count: all that are free but the starts, shape (n_rows,)."""
+        counted = rows.free.copy()
+        counted[:, self._layout.starts] = False
+        return counted.sum(1)

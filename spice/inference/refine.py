@@ -1,0 +1,230 @@
+"""Stage 3 as a whole: equations refitted and chosen by the likelihood of the choices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import chi2
+
+from spice.equations import Equation, with_equations
+from spice.errors import ModelFormError
+from spice.inference.build import Problem, pose
+from spice.inference.canonical import canonical_parameters
+from spice.inference.gauge import network_equations
+from spice.inference.likelihood import Likelihood
+from spice.inference.moves import Moves
+from spice.inference.refit import Fits, Refit
+from spice.inference.search import Search, Visited
+from spice.inference.structure import Layout, Structures
+from spice.resources.config import SpiceConfig
+from spice.resources.dataset import DatasetRNN
+from spice.resources.rnn import BaseRNN
+from spice.training import negative_log_likelihood
+
+FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
+AGREEMENT = 1e-6  # relative difference of the compiled likelihood from the model's own
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What stage 3 found for one participant.
+
+    Attributes
+    ----------
+    equations : dict of str to Equation
+        In the network's gauge, by module.
+    biases : np.ndarray, shape (n_actions,)
+        Bias of each option.
+    fit : Fits
+        The best structure's fit, one row.
+    visited : Visited
+        All structures that were fitted.
+    moves : Moves
+        The participant's candidate terms.
+    n_scored : int
+        Scored choices.
+    """
+
+    equations: dict[str, Equation]
+    biases: np.ndarray
+    fit: Fits
+    visited: Visited
+    moves: Moves
+    n_scored: int
+
+
+def price_of_a_number(n_scored: int, n_candidates: int) -> float:
+    """What a number must gain in twice the log-likelihood to be reported.
+
+    The Bayesian information criterion's log(n), but never less than what keeps the share of data sets with any false
+    term at `FALSE_TERMS`, were all candidates tested (Bonferroni): with few choices log(n) lets in too many.
+
+    Parameters
+    ----------
+    n_scored : int
+        Scored choices.
+    n_candidates : int
+        Candidate terms.
+    """
+    return max(float(np.log(max(n_scored, 2))), float(chi2.isf(FALSE_TERMS / max(n_candidates, 1), 1)))
+
+
+class Refinement:
+    """The search for everybody's equations.
+
+    Parameters
+    ----------
+    model : BaseRNN
+        The network, or its equations.
+    config : SpiceConfig
+        Modules, signals and libraries.
+    dataset : DatasetRNN
+        The data.
+    degree : int
+        Degree of the libraries.
+
+    Raises
+    ------
+    ModelFormError
+        If the model's updates are no polynomials of single states, or its logits not their weighted sum.
+    """
+
+    def __init__(self, model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int):
+        self._config, self._model = config, model
+        self.problem: Problem = pose(model, config, dataset, degree)
+        library = self.problem.library
+        self.layout = Layout(library)
+        self._likelihood = Likelihood(library, self.problem.trials)
+        extent, told_apart = self.problem.met()
+        self._refit = Refit(self._likelihood, self.layout, extent)
+        has_bias = hasattr(model, "bias")
+        biases = np.full((len(told_apart), library.n_actions), has_bias)
+        starts = np.zeros((len(told_apart), len(library.states)), bool)
+        self._allowed = np.hstack([told_apart, starts, biases])
+        self._starts = np.array([model.init_values[name] for name in library.states])
+        self._readout = self._read_out(model)
+        self._check_form(model, dataset)
+
+    def _read_out(self, model: BaseRNN) -> np.ndarray:
+        """Factor of each state in the logits, shape (n_groups, n_states)."""
+        participants = torch.as_tensor(self.problem.participants)
+        with torch.no_grad():
+            betas = {name: value[:, 0].double().cpu().numpy() for name, value in model.scaling_values(participants).items()}
+        ones = np.ones(len(participants))
+        return np.stack([betas.get(name, ones) for name in self.problem.library.states], axis=1)
+
+    def _check_form(self, model: BaseRNN, dataset: DatasetRNN) -> None:
+        """Compare the compiled likelihood with the model's own at random coefficients."""
+        library, generator = self.problem.library, np.random.default_rng(0)
+        values = 0.2 * generator.standard_normal(library.n_terms + library.n_actions)
+        values[library.own] += 0.4
+        values[np.flatnonzero(library.powers > 1)] *= 0.05
+        if not hasattr(model, "bias"):
+            values[library.n_terms :] = 0.0
+        rows = np.tile(values, (len(self.problem.participants), 1))
+        group = np.arange(len(rows))
+        compiled = self._likelihood(rows, np.zeros(rows.shape, bool), group).nll
+        equations = {
+            participant: self.network_equations(g, rows[g]) for g, participant in enumerate(self.problem.participants)
+        }
+        stand_in = self.model_with(equations, {p: rows[g, library.n_terms :] for g, p in enumerate(equations)})
+        with torch.no_grad():
+            logits = stand_in(dataset.xs, batch_first=True)[0].double()
+            own = float(negative_log_likelihood(logits, dataset.ys.to(logits)))
+        if not abs(own - compiled.sum()) <= AGREEMENT * abs(own):
+            raise ModelFormError(
+                f"the compiled likelihood differs from the model's own ({compiled.sum():.6g} against {own:.6g})."
+            )
+
+    def network_equations(self, group: int, coefficients: np.ndarray) -> dict[str, Equation]:
+        """Equations of one participant in the network's gauge."""
+        inputs = {name: self._config.inputs(name) for name in self._config.rnn_modules}
+        return network_equations(
+            self.problem.library, coefficients, inputs, self._starts, self._readout[group]
+        )
+
+    def model_with(
+        self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]
+    ) -> BaseRNN:
+        """A copy of the model with these equations and biases."""
+        model = with_equations(self._model, equations)
+        if hasattr(model, "bias"):
+            for participant, values in biases.items():
+                model.bias.refined[participant] = torch.as_tensor(values)
+        return model
+
+    def run(self, group: int, proposal: Mapping[str, Equation] | None = None) -> Refined:
+        """Search for one participant.
+
+        Parameters
+        ----------
+        group : int
+            Number of the participant among those of the data.
+        proposal : mapping of str to Equation, optional
+            SINDy's equations by module: one of the starts.
+        """
+        moves = Moves(self.layout, self._allowed[group])
+        n_scored = int(self.problem.trials.n_scored()[group])
+        price = price_of_a_number(n_scored, moves.n_candidates)
+        search = Search(self._likelihood, self.layout, self._refit, moves, group, price)
+        starts, numbers = self._first_structures(moves, proposal)
+        visited = search.run(starts, numbers)
+        fit = visited.fits[visited.best()]
+        coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
+        equations = self.network_equations(group, coefficients)
+        return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, moves, n_scored)
+
+    def _first_structures(
+        self, moves: Moves, proposal: Mapping[str, Equation] | None
+    ) -> tuple[Structures, np.ndarray]:
+        """No learning at all, the delta rule, the delta rule with perseveration, and what SINDy proposes."""
+        library, layout = self.problem.library, self.layout
+        empty = moves.empty()
+        delta, both = empty.free.copy(), empty.free.copy()
+        numbers = np.zeros(layout.n_numbers)
+        for m, own in enumerate(library.own):
+            if layout.base[m] != m or own < 0:
+                continue
+            if library.is_value[library.modules[m].state] and layout.outcome[m] >= 0:
+                delta[0, [own, layout.outcome[m]]] = both[0, [own, layout.outcome[m]]] = True
+                numbers[[own, layout.outcome[m]]] = 0.6, 1.0
+            elif not library.is_value[library.modules[m].state] and library.constant[m] >= 0:
+                both[0, library.constant[m]] = True
+        rows = [empty.free, delta, both]
+        if proposal is not None:
+            rows.append(self._proposed(proposal))
+        found = [Structures(free, empty.own, empty.tied) for free in rows]
+        return moves.settle(Structures.concatenate(found)), np.tile(numbers, (len(found), 1))
+
+    def _proposed(self, proposal: Mapping[str, Equation]) -> np.ndarray:
+        """The terms of SINDy's equations; own coefficients of about 0 or 1 are not estimated."""
+        library = self.problem.library
+        free = np.zeros((1, self.layout.n_numbers), bool)
+        for term, name in enumerate(library.names):
+            module = library.modules[library.module[term]].name
+            value = proposal[module].coefficients.get(name, 0.0)
+            own = library.own[library.module[term]] == term
+            free[0, term] = value != 0.0 and not (own and abs(value - 1.0) < 0.02)
+        return free
+
+    def canonical(self, fit: Fits) -> dict[str, float] | None:
+        """Parameters of a fit by the field's names."""
+        return canonical_parameters(self.layout, self.problem.chosen, fit.rows, fit.numbers[0])
+
+
+def refine(
+    model: BaseRNN,
+    config: SpiceConfig,
+    dataset: DatasetRNN,
+    proposals: Mapping[int, Mapping[str, Equation]],
+    degree: int,
+    participants: Sequence[int] | None = None,
+) -> tuple[Refinement, dict[int, Refined]]:
+    """Refine everybody's equations; by participant number."""
+    refinement = Refinement(model, config, dataset, degree)
+    found = {}
+    for group, participant in enumerate(refinement.problem.participants):
+        if participants is None or participant in participants:
+            found[participant] = refinement.run(group, proposals.get(participant))
+    return refinement, found
