@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from spice.equations import Equation, format_number, with_equations
 from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean, join_problems
+from spice.inference import Results, canonical_block, refine_equations
 from spice.parameters import check_parameters
+from spice.precoded import BANDIT_CONFIG, BanditRNN
 from spice.resources.alignment import align
 from spice.resources.columns import Columns
 from spice.resources.config import SpiceConfig
@@ -30,19 +33,27 @@ from spice.training.scales import set_input_scales
 
 __all__ = ["SpiceConfig", "SpiceEstimator"]
 
+INTERRUPTED = {
+    False: "interrupted while distilling: the network is fitted, there are no equations. predict works for the "
+    "network; call fit again for the equations.",
+    True: "interrupted while refining: the equations are SINDy's; call fit again for the refined ones.",
+}
+
 
 class SpiceEstimator(BaseEstimator):
     """Fit a network to choices and distil it into equations.
 
     Stage 1 fits a recurrent network whose states are updated by small modules; stage 2 (SINDy) distils every module
-    into a sparse equation, for every participant.
+    into a sparse equation, for every participant; stage 3 refines the equations by the likelihood of the choices: it
+    estimates their numbers anew and keeps the terms that the choices support.
 
     Parameters
     ----------
-    rnn_class : type, a subclass of BaseRNN
-        The model; ready ones are in ``spice.precoded``.
-    spice_config : SpiceConfig
-        Its modules, signals, libraries and filters.
+    rnn_class : type, a subclass of BaseRNN, optional
+        The model; ready ones are in ``spice.precoded``. Default: ``BanditRNN``, which has values, choice traces and
+        biases, for those who do not know the model.
+    spice_config : SpiceConfig, optional
+        Its modules, signals, libraries and filters; default with ``BanditRNN``: ``BANDIT_CONFIG``.
     n_actions : int, optional
         Number of options; default from the data.
     n_participants : int, optional
@@ -94,6 +105,8 @@ class SpiceEstimator(BaseEstimator):
         Optimizers given as objects have thresholds of their own.
     sindy_data : {"on-policy", "off-policy"}, default "on-policy"
         Whether modules are distilled on the participants' own trials, or on probes with random choices.
+    refine : bool, default True
+        Whether to refine the equations by the likelihood of the choices (stage 3).
     spice_participant_id : optional
         Distil this participant only (the label the user gave); default all.
     missing_reward : {"error", "skip"}, default "error"
@@ -111,6 +124,14 @@ class SpiceEstimator(BaseEstimator):
     ----------
     equations_ : dict
         ``equations_[participant][module]`` is an `Equation`; participants by the labels in the data.
+    sindy_equations_ : dict
+        SINDy's equations, before they were refined.
+    canonical_ : dict
+        ``canonical_[participant]`` is the same model in the field's own terms (`spice.inference.CanonicalForm`):
+        ``.parameters`` (learning rates, inverse temperature ...), ``.estimates`` (with standard errors and intervals),
+        ``.equations`` (sympy) and ``.gauge``. Only with ``refine=True``.
+    undecided_ : dict
+        ``undecided_[participant]`` is a DataFrame like `summary`'s of the terms that the data do not decide on.
     rnn_agent, spice_agent : ModelAgent
         Agents made of the network and of the equations.
     rnn_model_, spice_model_ : BaseRNN
@@ -118,7 +139,7 @@ class SpiceEstimator(BaseEstimator):
     history_ : TrainingResult
         Loss of each epoch, and whether and why the fit ended.
     timing_ : dict of str to float
-        Seconds per stage: ``"network"``, ``"sindy"``, ``"total"``.
+        Seconds per stage: ``"network"``, ``"sindy"``, ``"refine"``, ``"total"``.
     participants_ : tuple
         Labels of the participants, by number.
     n_actions_, n_participants_ : int
@@ -149,6 +170,7 @@ class SpiceEstimator(BaseEstimator):
         sindy_optimizer: Any = "STLSQ",
         sindy_threshold: float = 0.05,
         sindy_data: str = "on-policy",
+        refine: bool = True,
         spice_participant_id: Any = None,
         missing_reward: str = "error",
         device: Any = "cpu",
@@ -178,6 +200,7 @@ class SpiceEstimator(BaseEstimator):
         self.sindy_optimizer = sindy_optimizer
         self.sindy_threshold = sindy_threshold
         self.sindy_data = sindy_data
+        self.refine = refine
         self.spice_participant_id = spice_participant_id
         self.missing_reward = missing_reward
         self.device = device
@@ -217,7 +240,7 @@ class SpiceEstimator(BaseEstimator):
             set_input_scales(model, dataset)
             if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
                 visited, to_distil = _pooled(visited), [0]
-            collect_samples(model, self.spice_config, visited)  # a wrong configuration shows before the fit, not after
+            collect_samples(model, self._config, visited)  # a wrong configuration shows before the fit, not after
             history = self._train(model, _pooled(dataset) if model.n_participants == 1 else dataset)
         self._forget()
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
@@ -225,18 +248,23 @@ class SpiceEstimator(BaseEstimator):
         self.labels_ = dict(dataset.labels)
         self.history_ = history
         self._set_network(model)
-        trained = time.perf_counter()
+        trained = distilled = time.perf_counter()
+        own = dataset if model.n_participants > 1 else _pooled(dataset)
         try:
-            self._distil(dataset if model.n_participants > 1 else _pooled(dataset), visited, to_distil)
+            self._distil(own, visited, to_distil)
+            distilled = time.perf_counter()
+            if self.refine:
+                self._refine(own)
         except KeyboardInterrupt:
-            warnings.warn(
-                "interrupted while distilling: the network is fitted, there are no equations. predict works for the "
-                "network; call fit again for the equations.",
-                SpiceWarning,
-                stacklevel=2,
-            )
+            warnings.warn(INTERRUPTED[hasattr(self, "sindy_equations_")], SpiceWarning, stacklevel=2)
         ended = time.perf_counter()
-        self.timing_ = {"network": trained - started, "sindy": ended - trained, "total": ended - started}
+        distilled = max(distilled, trained)
+        self.timing_ = {
+            "network": trained - started,
+            "sindy": distilled - trained,
+            "refine": ended - distilled,
+            "total": ended - started,
+        }
         return self
 
     def _train(self, model: BaseRNN, dataset: DatasetRNN) -> TrainingResult:
@@ -263,7 +291,7 @@ class SpiceEstimator(BaseEstimator):
         """Stage 2."""
         equations, model = find_equations(
             self.rnn_model_,
-            self.spice_config,
+            self._config,
             dataset,
             participants,
             visited=None if self.sindy_data == "on-policy" else visited,
@@ -272,6 +300,32 @@ class SpiceEstimator(BaseEstimator):
             threshold=self.sindy_threshold,
         )
         self._set_equations(equations, model)
+        self.sindy_equations_ = self.equations_
+
+    def _refine(self, dataset: DatasetRNN) -> None:
+        """Stage 3."""
+        shared = self.rnn_model_.n_participants == 1
+        numbers = {label: 0 if shared else self.participants_.index(label) for label in self.sindy_equations_}
+        proposals = {numbers[label]: entry for label, entry in self.sindy_equations_.items()}
+        stage = refine_equations(self.rnn_model_, self._config, dataset, proposals, self.sindy_degree)
+        if stage is None:
+            return
+        self._set_equations(stage.equations, stage.model)
+        self._set_results({label: stage.results[number] for label, number in numbers.items()})
+
+    def _set_results(self, results: dict[Any, Results]) -> None:
+        self._results = results
+        self.sindy_equations_ = {label: dict(entry.sindy) for label, entry in results.items()}
+        self.canonical_ = {label: entry.canonical for label, entry in results.items()}
+        self.undecided_ = {label: entry.undecided.assign(participant=label) for label, entry in results.items()}
+
+    @property
+    def _model_class(self) -> type[BaseRNN]:
+        return BanditRNN if self.rnn_class is None else self.rnn_class
+
+    @property
+    def _config(self) -> SpiceConfig:
+        return BANDIT_CONFIG if self.rnn_class is None and self.spice_config is None else self.spice_config
 
     def _participants_to_distil(self, dataset: DatasetRNN) -> list[int]:
         present = dataset.participants.unique().tolist()
@@ -297,19 +351,19 @@ class SpiceEstimator(BaseEstimator):
 
     def _build(self, n_actions: int, n_participants: int) -> BaseRNN:
         settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
-        model = self.rnn_class.build(
+        model = self._model_class.build(
             n_actions, n_participants, hidden_size=self.hidden_size, dropout=self.dropout, **settings
         )
-        unknown = [name for name in self.spice_config.rnn_modules if name not in model.submodules_rnn]
-        forgotten = [name for name in model.submodules_rnn if name not in self.spice_config.rnn_modules]
+        unknown = [name for name in self._config.rnn_modules if name not in model.submodules_rnn]
+        forgotten = [name for name in model.submodules_rnn if name not in self._config.rnn_modules]
         known = list(model.submodules_rnn)
         problems = [
-            f"rnn_modules names {name!r}, which is no module of {self.rnn_class.__name__} "
+            f"rnn_modules names {name!r}, which is no module of {self._model_class.__name__} "
             f"({', '.join(known) or 'none'}){did_you_mean(name, known)}."
             for name in unknown
-        ] + [f"the module {name!r} of {self.rnn_class.__name__} is missing in rnn_modules." for name in forgotten]
+        ] + [f"the module {name!r} of {self._model_class.__name__} is missing in rnn_modules." for name in forgotten]
         if self.embedding_size is not None and model.embedding_size != self.embedding_size:
-            problems.append(f"{self.rnn_class.__name__} has no participant embedding: leave embedding_size out.")
+            problems.append(f"{self._model_class.__name__} has no participant embedding: leave embedding_size out.")
         if problems:
             raise ConfigError(join_problems("spice_config does not fit the model", problems))
         if not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):
@@ -416,9 +470,35 @@ class SpiceEstimator(BaseEstimator):
         with torch.no_grad():
             betas = self.spice_model_.scaling_values(number.to(self.device))
         lines += [f"beta({state}) = {format_number(value.item())}" for state, value in betas.items()]
+        if hasattr(self, "canonical_"):
+            lines += canonical_block(self._results[label])
         if len(known) > 1:
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
+
+    def summary(self, form: str = "terms") -> pd.DataFrame:
+        """Estimates with their uncertainty.
+
+        Parameters
+        ----------
+        form : {"terms", "canonical"}
+            One row per term of the equations, in the network's gauge, or one per parameter of the canonical form.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns participant, module, term, estimate, se, ci_low, ci_high (95 %), inclusion (probability that the
+            term is in the model), sindy (SINDy's first value); only what is in the model.
+        """
+        if form not in ("terms", "canonical"):
+            raise ConfigError(f"form={form!r} is unknown; choose 'terms' or 'canonical'.")
+        self._check_fitted()
+        if not hasattr(self, "canonical_"):
+            raise NotFittedError("there are no estimates: the equations were not refined (refine=True, and fit).")
+        if form == "terms":
+            tables = [entry.terms.assign(participant=label) for label, entry in self._results.items()]
+            return pd.concat(tables, ignore_index=True)
+        return pd.concat([entry.table(label) for label, entry in self.canonical_.items()], ignore_index=True)
 
     def _logits(self, model: BaseRNN, dataset: DatasetRNN) -> torch.Tensor:
         return model(dataset.xs, batch_first=True)[0]
@@ -456,8 +536,10 @@ class SpiceEstimator(BaseEstimator):
             if not hasattr(self, "spice_model_"):
                 raise ConfigError("there are no equations to save: only a network was loaded; leave path_spice out.")
             shared = self.spice_model_.n_participants == 1
-            numbered = {0 if shared else self.participants_.index(p): entry for p, entry in self.equations_.items()}
-            save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, numbered)
+            numbers = {label: 0 if shared else self.participants_.index(label) for label in self.equations_}
+            equations = {numbers[label]: entry for label, entry in self.equations_.items()}
+            results = {numbers[label]: entry for label, entry in self.__dict__.get("_results", {}).items()}
+            save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, equations, results)
 
     def load_spice(self, path_rnn: Any = None, path_spice: Any = None) -> "SpiceEstimator":
         """Load network, equations, or both; nothing in the files is executed.
@@ -483,7 +565,7 @@ class SpiceEstimator(BaseEstimator):
             raise ConfigError("load_spice needs path_rnn, path_spice, or both.")
         check_parameters(self.get_params(deep=False))
         files = {
-            kind: (path, *read_model_file(path, kind, self.spice_config, self._sizes()))
+            kind: (path, *read_model_file(path, kind, self._config, self._sizes()))
             for kind, path in (("rnn", path_rnn), ("spice", path_spice))
             if path is not None
         }
@@ -495,27 +577,32 @@ class SpiceEstimator(BaseEstimator):
             models[kind] = self._build(card.n_actions, card.n_participants)
             card.name_columns(models[kind])
             load_tensors(models[kind], payload, path, modules=kind == "rnn")
-        equations = {}
+        equations: dict[int, dict[str, Equation]] = {}
+        results: dict[int, Results] = {}
         if "spice" in files:
             path, card, payload = files["spice"]
-            equations = equations_of(payload, card, self.spice_config, path)
+            equations, results = equations_of(payload, card, self._config, path)
             models["spice"] = with_equations(models["spice"], equations)
         self._take_on(cards[0])  # only now: a file that does not fit leaves the estimator as it was
         if "rnn" in models:
             self._set_network(models["rnn"])
         if "spice" in models:
             self._set_equations(equations, models["spice"])
+            if results:
+                shared = models["spice"].n_participants == 1
+                numbers = {label: 0 if shared else self.participants_.index(label) for label in self.equations_}
+                self._set_results({label: results[number] for label, number in numbers.items()})
         return self
 
     def _card(self, model: BaseRNN) -> ModelCard:
-        return ModelCard.of(model, self.spice_config, self.n_participants_, self.participants_, self.labels_)
+        return ModelCard.of(model, self._config, self.n_participants_, self.participants_, self.labels_)
 
     def _sizes(self) -> dict[str, int | None]:
         return {name: getattr(self, name) for name in ("n_actions", "n_participants", "embedding_size")}
 
     def _forget(self) -> None:
         """Drop an earlier fit, so that nothing of it is taken for the new one's."""
-        for name in [name for name in vars(self) if name.endswith("_") or name in ("rnn_agent", "spice_agent")]:
+        for name in [n for n in vars(self) if n.endswith("_") or n in ("rnn_agent", "spice_agent", "_results")]:
             delattr(self, name)
 
     def _take_on(self, card: ModelCard) -> None:

@@ -36,9 +36,10 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         If some cannot be used.
     """
     problems = []
-    if not (isinstance(given["rnn_class"], type) and issubclass(given["rnn_class"], BaseRNN)):
+    is_default = given["rnn_class"] is None
+    if not is_default and not (isinstance(given["rnn_class"], type) and issubclass(given["rnn_class"], BaseRNN)):
         problems.append("rnn_class must be a subclass of BaseRNN, e.g. spice.precoded.RescorlaWagnerRNN.")
-    if not isinstance(given["spice_config"], SpiceConfig):
+    if not isinstance(given["spice_config"], SpiceConfig) and not (is_default and given["spice_config"] is None):
         problems.append("spice_config must be a SpiceConfig, e.g. spice.precoded.RESCORLA_WAGNER_CONFIG.")
     for name in COUNTS + OPTIONAL_COUNTS:
         value = given[name]
@@ -67,6 +68,8 @@ def check_parameters(given: Mapping[str, Any]) -> None:
     for name, known in CHOICES.items():
         if given[name] not in known:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")
+    if not isinstance(given["refine"], (bool, np.bool_)):
+        problems.append(f"refine must be True or False, not {given['refine']!r}.")
     if not (given["random_state"] is None or isinstance(given["random_state"], (int, np.integer))):
         problems.append(f"random_state must be a whole number or None, not {given['random_state']!r}.")
     try:

@@ -10,6 +10,7 @@ import torch
 
 from spice.equations import Equation, term_exponents
 from spice.errors import FileError, join_problems
+from spice.inference import Results
 from spice.resources.columns import Columns
 from spice.resources.config import SpiceConfig
 from spice.resources.files import read_file, write_file
@@ -75,15 +76,23 @@ def save_network(path: str | os.PathLike, card: ModelCard, model: BaseRNN) -> No
 
 
 def save_equations(
-    path: str | os.PathLike, card: ModelCard, model: BaseRNN, equations: Mapping[int, Mapping[str, Equation]]
+    path: str | os.PathLike,
+    card: ModelCard,
+    model: BaseRNN,
+    equations: Mapping[int, Mapping[str, Equation]],
+    results: Mapping[int, Results],
 ) -> None:
-    """Write an equations' file, with the parameters that equations do not replace (scaling parameters, embeddings)."""
+    """Write an equations' file, with the parameters that equations do not replace (scaling parameters, embeddings).
+
+    And with what stage 3 found about them, where they were refined.
+    """
     terms = {
         participant: {name: dict(entry.coefficients) for name, entry in modules.items()}
         for participant, modules in equations.items()
     }
     tensors = {name: value for name, value in _tensors(model).items() if not name.startswith(MODULES)}
-    write_file(path, "spice", asdict(card), {"state_dict": tensors, "equations": terms})
+    found = {"results": {participant: entry.to_plain() for participant, entry in results.items()}}
+    write_file(path, "spice", asdict(card), {"state_dict": tensors, "equations": terms} | found)
 
 
 def read_model_file(
@@ -130,8 +139,8 @@ def read_model_file(
 
 def equations_of(
     payload: Mapping[str, Any], card: ModelCard, config: SpiceConfig, path: str | os.PathLike
-) -> dict[int, dict[str, Equation]]:
-    """Equations in a file's payload, by participant number and module.
+) -> tuple[dict[int, dict[str, Equation]], dict[int, Results]]:
+    """Equations in a file's payload, by participant number and module, and what stage 3 found about them.
 
     Raises
     ------
@@ -146,17 +155,22 @@ def equations_of(
             }
             for participant, modules in payload["equations"].items()
         }
-        complete = all(set(modules) == set(config.rnn_modules) for modules in equations.values())
+        results = {
+            int(participant): Results.from_plain(entry, equations[int(participant)], card.participants[participant])
+            for participant, entry in payload.get("results", {}).items()
+        }
+        complete = not results or set(results) == set(equations)
+        complete &= all(set(modules) == set(config.rnn_modules) for modules in equations.values())
         known = all(0 <= participant < card.n_participants for participant in equations)
         for modules in equations.values():
             for equation in modules.values():
                 for term in equation.coefficients:
                     term_exponents(equation.features, term)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{os.fspath(path)} is damaged: its equations cannot be read ({error}).") from None
     if not (equations and complete and known):
         raise FileError(f"{os.fspath(path)} is damaged: equations are missing, or are of unknown participants.")
-    return equations
+    return equations, results
 
 
 def load_tensors(model: BaseRNN, payload: Mapping[str, Any], path: str | os.PathLike, modules: bool = True) -> None:

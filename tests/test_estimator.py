@@ -188,8 +188,8 @@ def test_without_a_random_state_torchs_seed_counts(agent_data):
 
 def test_history_and_timing(fitted):
     assert fitted.history_.converged and fitted.history_.loss[0] > min(fitted.history_.loss)
-    assert set(fitted.timing_) == {"network", "sindy", "total"} and min(fitted.timing_.values()) > 0
-    assert fitted.timing_["total"] == pytest.approx(fitted.timing_["network"] + fitted.timing_["sindy"])
+    assert set(fitted.timing_) == {"network", "sindy", "refine", "total"} and min(fitted.timing_.values()) > 0
+    assert fitted.timing_["total"] == pytest.approx(sum(fitted.timing_[k] for k in ("network", "sindy", "refine")))
 
 
 def test_a_known_agent_is_found(fitted, agent_data):
@@ -204,11 +204,15 @@ def test_printing(fitted, fitted_people, capsys):
     fitted.print_spice_model()
     found = fitted.equations_[0][CHOSEN].coefficients
     signs = ["-" if found["1"] < 0 else "", *(" + " if found[name] > 0 else " - " for name in (CHOSEN, "c_reward"))]
-    assert capsys.readouterr().out == (
+    printed, _, canonical = capsys.readouterr().out.partition("\n\n")
+    assert printed == (
         f"(x_value_reward_chosen)[k+1] = {signs[0]}{abs(found['1']):.2f} 1{signs[1]}{abs(found[CHOSEN]):.2f} "
-        f"x_value_reward_chosen[k]{signs[2]}{abs(found['c_reward']):.2f} c_reward[k]\n"
+        f"x_value_reward_chosen[k]{signs[2]}{abs(found['c_reward']):.2f} c_reward[k]"
     )
-    lines = fitted_people.format_spice_model("ben").split("\n")
+    rate, beta = (fitted.canonical_[0].parameters[name] for name in ("alpha", "beta"))
+    assert canonical.startswith(f"Q ← Q + {rate:.2f} (r − Q)   chosen option\nlogits = {beta:.2f} Q\nβ = {beta:.2f}  [")
+    assert ")[k+1] =" not in canonical
+    lines = fitted_people.format_spice_model("ben").partition("\n\n")[0].split("\n")
     assert lines[0] == "participant ben (one of 3):" and len(lines) == 4
     assert lines[1].startswith(f"({CHOSEN})[k+1] = ") and re.fullmatch(
         r"beta\(x_value_reward\) = -?\d+\.\d\d", lines[3]

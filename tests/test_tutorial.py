@@ -98,8 +98,9 @@ def run_script(random_state, tmp_path, monkeypatch):
 
 def check(names: dict[str, Any], printed: str) -> list[list[float]]:
     """What must hold after the script however few epochs it had; returns the printed coefficients."""
-    lines = printed.splitlines()
+    lines = [line for line in printed.splitlines() if ")[k+1] = " in line]
     assert len(lines) == 2, printed
+    assert printed.count("Q ← Q + ") == 2
     matches = [LINE.fullmatch(line) for line in lines]
     assert all(matches), printed
     dataset, loaded, original = names["dataset"], names["loaded"], names["spice_estimator"]

@@ -1,1 +1,6 @@
 """Stage 3: equations refined by the likelihood of the choices."""
+
+from spice.inference.results import CanonicalForm, Results, canonical_block
+from spice.inference.stage import Stage, refine_equations
+
+__all__ = ["CanonicalForm", "Results", "Stage", "canonical_block", "refine_equations"]

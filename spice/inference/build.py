@@ -93,8 +93,8 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     dataset = dataset[order]
     with torch.no_grad(), model.recording() as record:
         model(dataset.xs, batch_first=True)
-    calls = {name: record.call(name) for name in config.rnn_modules}
-    action = record.signal("c_action")
+    calls = {name: record.call(name).cpu() for name in config.rnn_modules}
+    action = record.signal("c_action").cpu()
     chosen = {name: _applies_to(call.action, action, dataset) for name, call in calls.items()}
     library = _make_library(model, config, degree, calls, chosen)
     sessions, kept, choices = _trials_in_use(dataset)

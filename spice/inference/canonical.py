@@ -27,8 +27,8 @@ class Gauge:
 
 def canonical_parameters(
     layout: Layout, chosen: np.ndarray, rows: Structures, numbers: np.ndarray
-) -> dict[str, float] | None:
-    """Parameters of one model by the field's names; None where a module cannot be read so.
+) -> tuple[dict[str, float], list[str]]:
+    """Parameters of one model by the field's names.
 
     Parameters
     ----------
@@ -40,20 +40,29 @@ def canonical_parameters(
         One row.
     numbers : np.ndarray, shape (n_numbers,)
         Its numbers.
+
+    Returns
+    -------
+    parameters : dict of str to float
+        Only those that the model has.
+    unread : list of str
+        States whose modules cannot be read so: they keep their polynomials.
     """
     reading = _Reading(layout, chosen, rows, numbers)
     found: dict[str, float] = {}
-    for state, is_value in enumerate(layout.library.is_value):
-        part = reading.value(state) if is_value else reading.trace(state)
-        if part is None or set(part) & set(found):
-            return None
-        found |= part
+    unread = []
+    for state, name in enumerate(layout.library.states):
+        part = reading.value(state) if layout.library.is_value[state] else reading.trace(state)
+        if part is None or set(part) & set(found):  # a second value has no names of its own
+            unread.append(name)
+        else:
+            found |= part
     free = rows.free[0, layout.biases]
     biases = {k: numbers[layout.biases[k]] for k in range(1, layout.library.n_actions) if free[k]}
     names = {k: "bias" if layout.library.n_actions == 2 else f"bias_{k}" for k in biases}
     found |= {names[k]: float(value) for k, value in biases.items()}
     start = found.pop("initial_value", None)
-    return found if start is None else found | {"initial_value": start}
+    return (found if start is None else found | {"initial_value": start}), unread
 
 
 class _Reading:
@@ -107,10 +116,14 @@ class _Reading:
         beta = (b - e * s) / (1 - a - e)
         if beta == 0:
             return None
-        rates = {"alpha": 1 - a} if crossed not in self._free(learning) else {
-            "alpha_reward": 1 - a - e,
-            "alpha_penalty": 1 - a,
-        }
+        rates = (
+            {"alpha": 1 - a}
+            if crossed not in self._free(learning)
+            else {
+                "alpha_reward": 1 - a - e,
+                "alpha_penalty": 1 - a,
+            }
+        )
         found = {"beta": beta} | rates
         if others is not None:
             further = self._others(others, learning, beta, s)
@@ -156,7 +169,9 @@ class _Reading:
         return found | ({"alpha_choice": 1 - a} if own in self._free(learning) else {})
 
 
-def gauges(layout: Layout, parameters: Mapping[str, float], starts: np.ndarray, readout: np.ndarray) -> dict[str, Gauge]:
+def gauges(
+    layout: Layout, parameters: Mapping[str, float], starts: np.ndarray, readout: np.ndarray
+) -> dict[str, Gauge]:
     """How each of the network's states follows from its canonical one.
 
     Parameters

@@ -44,9 +44,9 @@ def _advance(x, slopes, trial, modules, factors, begin, weights, powers, factor,
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _terms_in_use(row, coefficients, free, first, powers, factor, term_state, begin, used, place, state_first):
+def _terms_in_use(row, coefficients, free, first, term_state, begin, used, place, state_first):
     """Write down a row's terms that are not 0 or free, module by module; returns how many are free, with biases."""
-    n_terms, n_free, n_used = len(powers), 0, 0
+    n_free, n_used = 0, 0
     for k in range(free.shape[1]):
         n_free += free[row, k] >= 0
     state_first[:] = 0
@@ -163,7 +163,7 @@ def evaluate_rows(
     used, place, weights = np.empty(n_terms, np.int64), np.empty(n_terms, np.int64), np.empty(n_terms)
     for row in range(n_rows):
         n_free = _terms_in_use(
-            row, coefficients, free, first, powers, factor, term_state, begin, used, place, state_first
+            row, coefficients, free, first, term_state, begin, used, place, state_first
         )
         n_used = begin[len(first) - 1]
         weights[:n_used] = coefficients[row][used[:n_used]]
@@ -175,9 +175,7 @@ def evaluate_rows(
             for k in range(state_first[n_states], n_free):  # biases
                 slopes[free[row, k] - n_terms, k] = 1.0
             for trial in range(sessions[session], sessions[session + 1]):
-                _advance(
-                    x, slopes, trial, modules, factors, begin, weights, own_powers, own_factor, place, state_first
-                )
+                _advance(x, slopes, trial, modules, factors, begin, weights, own_powers, own_factor, place, state_first)
                 if choices[trial] >= 0:
                     total += _score(
                         x, slopes, probabilities, mean, biases, choices[trial], n_free, own_gradient, own_fisher

@@ -62,9 +62,7 @@ class Moves:
         library = self._library
         value = library.is_value[[module.state for module in library.modules]]
         tied = [not value[m] and self._can_tie(m) for m in range(len(value))]
-        return Structures(
-            np.zeros((1, self._layout.n_numbers), bool), value[None].astype(float), np.array(tied)[None]
-        )
+        return Structures(np.zeros((1, self._layout.n_numbers), bool), value[None].astype(float), np.array(tied)[None])
 
     def neighbours(self, row: Structures) -> Structures:
         """All structures one or two steps away that make sense, without the row itself."""
@@ -73,10 +71,9 @@ class Moves:
         both = [self._apply(once, step) for step in self._steps]
         found = self.settle(Structures.concatenate([once, *both]))
         found = found[self._makes_sense(found)]
-        keys = found.keys()
-        seen = {row.keys()[0]}
-        kept = [i for i, key in enumerate(keys) if not (key in seen or seen.add(key))]
-        return found[kept]
+        places = {key: i for i, key in enumerate(found.keys())}
+        places.pop(row.keys()[0], None)
+        return found[sorted(places.values())]
 
     def _apply(self, rows: Structures, step: tuple[str, int]) -> Structures:
         free, own, tied = rows.free.copy(), rows.own.copy(), rows.tied.copy()
@@ -115,8 +112,11 @@ class Moves:
                 own[~alive, m], tied[~alive, m] = usual.own[0, m], usual.tied[0, m]
                 if library.own[m] >= 0:
                     own[free[:, library.own[m]], m] = usual.own[0, m]
-                if not library.is_value[state] and m != self._layout.base[m]:
-                    own[tied[:, m], m] = own[tied[:, m], self._layout.base[m]]
+                base = self._layout.base[m]
+                if not library.is_value[state] and m != base and self._can_tie(m):
+                    fixed = ~free[:, [library.own[m], library.own[base]]].any(1)
+                    tied[:, m] |= fixed & (own[:, m] == own[:, base])
+                    own[tied[:, m], m] = own[tied[:, m], base]
         return Structures(free, own, tied)
 
     def _makes_sense(self, rows: Structures) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Stage 3 as a whole: equations refitted and chosen by the likelihood of the choices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ from scipy.stats import chi2
 from spice.equations import Equation, with_equations
 from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
-from spice.inference.canonical import canonical_parameters
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
 from spice.inference.moves import Moves
@@ -19,11 +18,13 @@ from spice.inference.search import Search, Visited
 from spice.inference.structure import Layout, Structures
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
+from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
 FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
-AGREEMENT = 1e-6  # relative difference of the compiled likelihood from the model's own
+# relative difference of the compiled likelihood from the model's own
+AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,21 @@ class Refinement:
         self._likelihood = Likelihood(library, self.problem.trials)
         extent, told_apart = self.problem.met()
         self._refit = Refit(self._likelihood, self.layout, extent)
-        has_bias = hasattr(model, "bias")
-        biases = np.full((len(told_apart), library.n_actions), has_bias)
+        self._has_bias = isinstance(getattr(model, "bias", None), OptionBias)
+        biases = np.full((len(told_apart), library.n_actions), self._has_bias)
         starts = np.zeros((len(told_apart), len(library.states)), bool)
         self._allowed = np.hstack([told_apart, starts, biases])
-        self._starts = np.array([model.init_values[name] for name in library.states])
-        self._readout = self._read_out(model)
+        self.starts = np.array([model.init_values[name] for name in library.states])
+        self.readout = self._read_out(model)
         self._check_form(model, dataset)
 
     def _read_out(self, model: BaseRNN) -> np.ndarray:
         """Factor of each state in the logits, shape (n_groups, n_states)."""
         participants = torch.as_tensor(self.problem.participants)
         with torch.no_grad():
-            betas = {name: value[:, 0].double().cpu().numpy() for name, value in model.scaling_values(participants).items()}
+            betas = {
+                name: value[:, 0].double().cpu().numpy() for name, value in model.scaling_values(participants).items()
+            }
         ones = np.ones(len(participants))
         return np.stack([betas.get(name, ones) for name in self.problem.library.states], axis=1)
 
@@ -120,7 +123,7 @@ class Refinement:
         values = 0.2 * generator.standard_normal(library.n_terms + library.n_actions)
         values[library.own] += 0.4
         values[np.flatnonzero(library.powers > 1)] *= 0.05
-        if not hasattr(model, "bias"):
+        if not self._has_bias:
             values[library.n_terms :] = 0.0
         rows = np.tile(values, (len(self.problem.participants), 1))
         group = np.arange(len(rows))
@@ -132,7 +135,8 @@ class Refinement:
         with torch.no_grad():
             logits = stand_in(dataset.xs, batch_first=True)[0].double()
             own = float(negative_log_likelihood(logits, dataset.ys.to(logits)))
-        if not abs(own - compiled.sum()) <= AGREEMENT * abs(own):
+        tolerance = AGREEMENT[next(model.parameters()).dtype]
+        if not abs(own - compiled.sum()) <= tolerance * abs(own):
             raise ModelFormError(
                 f"the compiled likelihood differs from the model's own ({compiled.sum():.6g} against {own:.6g})."
             )
@@ -140,16 +144,12 @@ class Refinement:
     def network_equations(self, group: int, coefficients: np.ndarray) -> dict[str, Equation]:
         """Equations of one participant in the network's gauge."""
         inputs = {name: self._config.inputs(name) for name in self._config.rnn_modules}
-        return network_equations(
-            self.problem.library, coefficients, inputs, self._starts, self._readout[group]
-        )
+        return network_equations(self.problem.library, coefficients, inputs, self.starts, self.readout[group])
 
-    def model_with(
-        self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]
-    ) -> BaseRNN:
+    def model_with(self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]) -> BaseRNN:
         """A copy of the model with these equations and biases."""
         model = with_equations(self._model, equations)
-        if hasattr(model, "bias"):
+        if self._has_bias:
             for participant, values in biases.items():
                 model.bias.refined[participant] = torch.as_tensor(values)
         return model
@@ -175,9 +175,7 @@ class Refinement:
         equations = self.network_equations(group, coefficients)
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, moves, n_scored)
 
-    def _first_structures(
-        self, moves: Moves, proposal: Mapping[str, Equation] | None
-    ) -> tuple[Structures, np.ndarray]:
+    def _first_structures(self, moves: Moves, proposal: Mapping[str, Equation] | None) -> tuple[Structures, np.ndarray]:
         """No learning at all, the delta rule, the delta rule with perseveration, and what SINDy proposes."""
         library, layout = self.problem.library, self.layout
         empty = moves.empty()
@@ -207,24 +205,3 @@ class Refinement:
             own = library.own[library.module[term]] == term
             free[0, term] = value != 0.0 and not (own and abs(value - 1.0) < 0.02)
         return free
-
-    def canonical(self, fit: Fits) -> dict[str, float] | None:
-        """Parameters of a fit by the field's names."""
-        return canonical_parameters(self.layout, self.problem.chosen, fit.rows, fit.numbers[0])
-
-
-def refine(
-    model: BaseRNN,
-    config: SpiceConfig,
-    dataset: DatasetRNN,
-    proposals: Mapping[int, Mapping[str, Equation]],
-    degree: int,
-    participants: Sequence[int] | None = None,
-) -> tuple[Refinement, dict[int, Refined]]:
-    """Refine everybody's equations; by participant number."""
-    refinement = Refinement(model, config, dataset, degree)
-    found = {}
-    for group, participant in enumerate(refinement.problem.participants):
-        if participants is None or participant in participants:
-            found[participant] = refinement.run(group, proposals.get(participant))
-    return refinement, found

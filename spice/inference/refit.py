@@ -129,7 +129,8 @@ class Refit:
         answer = self._likelihood(coefficients, self._layout.needed(jacobian), group)
         gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient)
         fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian
-        nll = np.where(self._is_stable(coefficients, group), answer.nll, np.inf)
+        usable = self._is_stable(coefficients, group) & np.isfinite(fisher).all((1, 2)) & np.isfinite(gradient).all(1)
+        nll = np.where(usable, answer.nll, np.inf)
         return nll, gradient, fisher
 
     def _bounds(self, rows: Structures, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -169,10 +170,27 @@ class Refit:
 def _damped_step(theta, gradient, fisher, damping, free, low, high) -> np.ndarray:
     """Newton steps within the bounds: numbers at a bound that the gradient pushes against stay there."""
     held = ~free | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    diagonal = np.einsum("rii->ri", fisher)
-    scale = np.where(held, 1.0, np.maximum(diagonal, 1e-10))
-    matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, fisher)
-    eye = np.eye(theta.shape[1])
-    matrix = matrix + ((damping[:, None] * scale + 1e-10) * ~held + held)[:, :, None] * eye
-    step = -np.linalg.solve(matrix, np.where(held, 0.0, gradient)[:, :, None])[:, :, 0]
-    return np.clip(theta + step, low, high) - theta
+    return np.clip(theta + newton_steps(gradient, fisher, damping, ~held), low, high) - theta
+
+
+def newton_steps(gradient: np.ndarray, information: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Steps to the minimum of quadratics, each number on its own scale.
+
+    Parameters
+    ----------
+    gradient : np.ndarray, shape (n_rows, n_numbers)
+        Slopes.
+    information : np.ndarray, shape (n_rows, n_numbers, n_numbers)
+        Curvatures, positive semidefinite.
+    damping : np.ndarray, shape (n_rows,)
+        Added to the curvatures, relative to their diagonal.
+    free : np.ndarray of bool, shape (n_rows, n_numbers)
+        What may move.
+    """
+    diagonal = np.einsum("rii->ri", information)
+    scale = np.where(free & (diagonal > 0), 1 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
+    scaled = information * scale[:, :, None] * scale[:, None, :]
+    moving = scale > 0
+    scaled = np.where(moving[:, :, None] & moving[:, None, :], scaled, 0.0)
+    scaled = scaled + np.where(moving, damping[:, None], 1.0)[:, :, None] * np.eye(gradient.shape[1])
+    return -np.linalg.solve(scaled, (scale * gradient)[:, :, None])[:, :, 0] * scale

@@ -11,7 +11,7 @@ import numpy as np
 
 from spice.inference.likelihood import Likelihood
 from spice.inference.moves import Moves
-from spice.inference.refit import Fits, Refit
+from spice.inference.refit import Fits, Refit, newton_steps
 from spice.inference.structure import Layout, Structures
 
 TRIED = 6  # neighbours refitted at a time
@@ -56,9 +56,7 @@ class Search:
         What each number costs, in units of twice the log-likelihood.
     """
 
-    def __init__(
-        self, likelihood: Likelihood, layout: Layout, refit: Refit, moves: Moves, group: int, price: float
-    ):
+    def __init__(self, likelihood: Likelihood, layout: Layout, refit: Refit, moves: Moves, group: int, price: float):
         self._likelihood, self._layout, self._refit, self._moves = likelihood, layout, refit, moves
         self._group, self._price = group, price
         self.visited = Visited()
@@ -126,10 +124,7 @@ class Search:
         pull = gradient + change @ fisher
         slope = np.einsum("rci,rc->ri", jacobian, pull)
         curvature = jacobian.transpose(0, 2, 1) @ fisher @ jacobian
-        scale = np.maximum(np.einsum("rii->ri", curvature), 1e-8)
-        eye = np.eye(layout.n_numbers)
-        matrix = curvature + (1e-6 * scale + ~rows.free)[:, :, None] * eye
-        step = -np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]
+        step = newton_steps(slope, curvature, np.full(len(rows), 1e-6), rows.free)
         nll = answer.nll[0] + change @ gradient + np.einsum("rc,cd,rd->r", change, fisher, change) / 2
         nll = nll + (slope * step).sum(1) / 2
         step = np.clip(step, -1.0, 1.0)

@@ -120,7 +120,7 @@ class Layout:
         kept = np.concatenate([np.arange(library.n_terms), self.biases])
         value = np.where(rows.free, numbers, 0.0)
         slope = rows.free[:, :, None] * np.eye(self.n_numbers)
-        driven = self.driven(rows.free | self._tied_terms(rows))
+        driven = self.driven(rows.free | self.tied_terms(rows))
         for m, (own, constant) in enumerate(zip(library.own, library.constant, strict=True)):
             state, base = library.modules[m].state, self.base[m]
             if own >= 0:
@@ -135,7 +135,7 @@ class Layout:
                     self._set_start(value, slope, constant, own, self.starts[state], driven[:, m])
         return value[:, kept], slope[:, kept].reshape(n_rows, len(kept), self.n_numbers)
 
-    def _tied_terms(self, rows: Structures) -> np.ndarray:
+    def tied_terms(self, rows: Structures) -> np.ndarray:
         """Outcome terms that follow from another module's."""
         found = np.zeros_like(rows.free)
         for m, term in enumerate(self.outcome):
@@ -150,13 +150,13 @@ class Layout:
 
     @staticmethod
     def _set_start(value, slope, constant: int, own: int, start: int, where: np.ndarray) -> None:
-        """constant = -(1 - a) s."""
+        """The constant is -(1 - a) s."""
         a, s = value[where, own], value[where, start]
         value[where, constant] = -(1 - a) * s
         slope[where, constant] = s[:, None] * slope[where, own] - (1 - a)[:, None] * slope[where, start]
 
     def _scale(self, value, slope, m: int, where: np.ndarray) -> None:
-        """b = b' (1 - a) / (1 - a'): outcomes lead to the same value as those of the first module."""
+        """Outcomes lead to the same value as those of the first module: b = b' (1 - a) / (1 - a')."""
         own, base_own, base_b = self.library.own[m], self.library.own[self.base[m]], self.outcome[self.base[m]]
         a, a_base, b_base = value[where, own], value[where, base_own], value[where, base_b]
         ratio = (1 - a) / np.maximum(1 - a_base, 1e-8)
@@ -174,7 +174,7 @@ class Layout:
     def with_starts(self, rows: Structures) -> Structures:
         """The same with each start free exactly where it shows: it is no term, and never left out."""
         library, free = self.library, rows.free.copy()
-        driven = self.driven(rows.free | self._tied_terms(rows))
+        driven = self.driven(rows.free | self.tied_terms(rows))
         for state, start in enumerate(self.starts):
             of_state = [m for m, module in enumerate(library.modules) if module.state == state]
             moving = [driven[:, m] & (rows.free[:, library.own[m]] | (rows.own[:, m] != 1)) for m in of_state]

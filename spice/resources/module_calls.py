@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from spice.errors import ConfigError, ModuleOutputError
-from spice.resources.modules import ScalingParameter, StateUpdate
+from spice.resources.modules import OptionBias, ScalingParameter, StateUpdate
 from spice.resources.recording import Recorder
 from spice.resources.trial import States
 
@@ -68,6 +68,7 @@ class ModuleCaller(nn.Module):
     """
 
     init_values: dict[str, float] = {}
+    bias: OptionBias  # only where it was set up
     _pass: Pass
 
     def __init__(self, n_actions: int):

@@ -29,6 +29,10 @@ class ModuleCall:
     next_value: torch.Tensor
     action: torch.Tensor
 
+    def cpu(self) -> "ModuleCall":
+        """The same in the computer's own memory."""
+        return ModuleCall(self.state, *(part.cpu() for part in (self.value, self.inputs, self.next_value, self.action)))
+
 
 class Recorder:
     """Collects signals and module calls during one forward pass."""

@@ -21,6 +21,7 @@ MODELS = {
     "LearningRateRNN": "LEARNING_RATE_RNN_CONFIG",
     "ParticipantEmbeddingRNN": "PARTICIPANT_EMBEDDING_RNN_CONFIG",
     "ChoiceRNN": "CHOICE_CONFIG",
+    "BanditRNN": "BANDIT_CONFIG",
 }
 
 

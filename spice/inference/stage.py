@@ -1,0 +1,97 @@
+"""Stage 3 for the estimator: refined equations, their model, canonical forms and tables."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spice.equations import Equation
+from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
+from spice.inference.refine import Refinement
+from spice.inference.results import Report, Results
+from spice.resources.config import SpiceConfig
+from spice.resources.dataset import DatasetRNN
+from spice.resources.rnn import BaseRNN
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that stage 3 found, by participant number.
+
+    Attributes
+    ----------
+    equations : dict of int to dict of str to Equation
+        In the network's gauge.
+    model : BaseRNN
+        A copy of the network with these equations.
+    results : dict of int to Results
+        Canonical forms and tables of estimates.
+    """
+
+    equations: dict[int, dict[str, Equation]]
+    model: BaseRNN
+    results: dict[int, Results]
+
+
+def refine_equations(
+    network: BaseRNN,
+    config: SpiceConfig,
+    dataset: DatasetRNN,
+    proposals: Mapping[int, Mapping[str, Equation]],
+    degree: int = 1,
+) -> Stage | None:
+    """Refine equations by the likelihood of the choices.
+
+    Parameters
+    ----------
+    network : BaseRNN
+        The fitted network: its equations take its modules' place.
+    config : SpiceConfig
+        Modules, signals and libraries.
+    dataset : DatasetRNN
+        The data.
+    proposals : mapping of int to mapping of str to Equation
+        SINDy's equations by participant number and module; nobody else is refined.
+    degree : int, default 1
+        Degree of the libraries.
+
+    Returns
+    -------
+    Stage or None
+        None, with a warning, for models that are no polynomials of single states.
+    """
+    try:
+        refinement = Refinement(network, config, dataset, degree)
+    except ModelFormError as error:
+        warnings.warn(
+            f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "
+            f"({error}). Set refine=False to leave this out.",
+            SpiceWarning,
+            stacklevel=4,
+        )
+        return None
+    groups = {participant: group for group, participant in enumerate(refinement.problem.participants)}
+    found = {participant: refinement.run(groups[participant], sindy) for participant, sindy in proposals.items()}
+    stuck = [dataset.label("participant", p) for p, entry in found.items() if not entry.fit.converged.all()]
+    if stuck:
+        warnings.warn(
+            f"the likelihood's maximum was not reached for participant(s) {_listed(stuck)}: their numbers are "
+            "approximate.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    reports = {
+        p: Report(refinement, groups[p], entry, dataset.label("participant", p), proposals[p])
+        for p, entry in found.items()
+    }
+    equations = {participant: entry.equations for participant, entry in found.items()}
+    biases = {participant: entry.biases for participant, entry in found.items()}
+    return Stage(
+        equations,
+        refinement.model_with(equations, biases),
+        {participant: report.results() for participant, report in reports.items()},
+    )
+
+
+def _listed(labels: list[Any]) -> str:
+    return ", ".join(map(str, labels[:10])) + (" ..." if len(labels) > 10 else "")

@@ -1,0 +1,102 @@
+"""The canonical form as people read it: sympy equations and lines of text."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from spice.equations import format_number
+from spice.inference.uncertainty import Estimate
+
+if TYPE_CHECKING:
+    import sympy
+
+GREEK = {
+    "beta": "β",
+    "alpha": "α",
+    "alpha_reward": "α(reward)",
+    "alpha_penalty": "α(no reward)",
+    "alpha_choice": "α(choice)",
+    "alpha_counterfactual": "α(counterfactual)",
+}
+
+
+def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Expr]":
+    """The updates in the canonical gauge, in symbols named as the parameters.
+
+    Parameters
+    ----------
+    parameters : mapping of str to float
+        The parameters of the model; only their names matter.
+
+    Returns
+    -------
+    dict of str to sympy.Expr
+        ``"Q_chosen"``, ``"Q_others"``, ``"K_chosen"``, ``"K_others"`` (next values, as far as they change) and
+        ``"logits"``, of ``Q``, ``K``, ``r`` (the option's outcome) and the parameters.
+    """
+    import sympy
+
+    symbols = {name: sympy.Symbol(name, real=True) for name in ["Q", "K", "r", *parameters]}
+    q, k, r = symbols["Q"], symbols["K"], symbols["r"]
+    found: dict[str, sympy.Expr] = {}
+    logits = sympy.Integer(0)
+    if "beta" in parameters:
+        if "alpha" in parameters:
+            rate = symbols["alpha"]
+        else:
+            rate = symbols["alpha_penalty"] + (symbols["alpha_reward"] - symbols["alpha_penalty"]) * r
+        found["Q_chosen"] = q + rate * (r - q)
+        if "forgetting" in parameters:
+            target = symbols.get("forgetting_target", symbols["initial_value"])
+            found["Q_others"] = q + symbols["forgetting"] * (target - q)
+        if "alpha_counterfactual" in parameters:
+            found["Q_others"] = q + symbols["alpha_counterfactual"] * (r - q)
+        logits += symbols["beta"] * q
+    if "perseveration" in parameters:
+        rate = symbols.get("alpha_choice", sympy.Integer(1))
+        found |= {"K_chosen": k + rate * (1 - k), "K_others": k - rate * k}
+        logits += symbols["perseveration"] * k
+    biases = [symbols[name] for name in parameters if name.startswith("bias")]
+    found["logits"] = logits + sympy.Add(*biases)
+    return found
+
+
+def canonical_lines(estimates: Mapping[str, Estimate]) -> list[str]:
+    """The canonical form as lines of text: updates with their numbers, then parameters with intervals.
+
+    Parameters
+    ----------
+    estimates : mapping of str to Estimate
+        The parameters.
+    """
+    if not estimates:
+        return []
+    value = {name: format_number(entry.value) for name, entry in estimates.items()}
+    lines, logits = [], []
+    if "beta" in estimates:
+        if "alpha" in estimates:
+            lines.append(f"Q ← Q + {value['alpha']} (r − Q)   chosen option")
+        else:
+            lines.append(f"Q ← Q + {value['alpha_reward']} (r − Q) if r = 1   chosen option")
+            lines.append(f"Q ← Q + {value['alpha_penalty']} (r − Q) if r = 0   chosen option")
+        if "forgetting" in estimates:
+            target = value.get("forgetting_target", "Q0")
+            lines.append(f"Q ← Q + {value['forgetting']} ({target} − Q)   other options")
+        if "alpha_counterfactual" in estimates:
+            lines.append(f"Q ← Q + {value['alpha_counterfactual']} (r − Q)   other options, whose outcomes are shown")
+        logits.append(f"{value['beta']} Q")
+    if "perseveration" in estimates:
+        rate = value.get("alpha_choice")
+        lines.append("K = 1[last choice]" if rate is None else f"K ← K + {rate} (1[chosen] − K)   all options")
+        logits.append(f"{value['perseveration']} K")
+    lines.append(
+        "logits = " + (" + ".join(logits + (["bias"] if any(n.startswith("bias") for n in value) else [])) or "0")
+    )
+    return lines + [_with_interval(name, entry) for name, entry in estimates.items()]
+
+
+def _with_interval(name: str, estimate: Estimate) -> str:
+    shown = GREEK.get(name, "Q0" if name == "initial_value" else name.replace("_", " "))
+    number = format_number(estimate.value)
+    if estimate.se != estimate.se:
+        return f"{shown} = {number} (the data do not identify it)"
+    return f"{shown} = {number}  [{format_number(estimate.low)}, {format_number(estimate.high)}]"

@@ -1,0 +1,141 @@
+"""How sure the numbers are: standard errors, intervals, and the probability that a term is in the model."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy.stats import norm
+
+from spice.inference.canonical import RATES
+from spice.inference.refit import LARGEST, Fits
+from spice.inference.search import Visited
+from spice.inference.structure import Layout
+
+Name = TypeVar("Name", bound=Hashable)
+
+CLOSE = 2.0  # units of the criterion within which a structure is not decided against
+STEP = 1e-5  # of numerical derivatives, relative to 1 + the number
+UNKNOWN = 1e-10  # eigenvalue of the scaled information below which a direction is not identified
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its uncertainty.
+
+    Attributes
+    ----------
+    value, se, low, high : float
+        Estimate, standard error and 95 % interval; NaN where the data do not identify it.
+    """
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+
+def covariance(fit: Fits) -> np.ndarray:
+    """Covariance of the free numbers of one fit, from the expected information.
+
+    Numbers at a bound (a multiplier of 1 or -1) count as known; rows of those that the data cannot identify are NaN.
+
+    Parameters
+    ----------
+    fit : Fits
+        One row.
+
+    Returns
+    -------
+    np.ndarray, shape (n_numbers, n_numbers)
+        0 for numbers that are not free.
+    """
+    free = np.flatnonzero(fit.rows.free[0] & (np.abs(fit.numbers[0]) < LARGEST * (1 - 1e-9)))
+    found = np.zeros(fit.fisher.shape[1:])
+    if not len(free):
+        return found
+    information = fit.fisher[0][np.ix_(free, free)]
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    known = values > UNKNOWN
+    inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T / np.outer(scale, scale)
+    lost = (np.abs(vectors[:, ~known]) > 0.1).any(1)
+    inverse[lost], inverse[:, lost] = np.nan, np.nan
+    found[np.ix_(free, free)] = inverse
+    return found
+
+
+def unidentified(fit: Fits) -> np.ndarray:
+    """Numbers that the data cannot identify."""
+    return np.flatnonzero(np.isnan(np.diag(covariance(fit))))
+
+
+def delta_method(
+    function: Callable[[np.ndarray], Mapping[Name, float]], fit: Fits
+) -> tuple[dict[Name, Estimate], np.ndarray]:
+    """Estimates, with intervals, of quantities that follow from a fit's numbers, and their covariance.
+
+    Intervals are formed on an unconstrained scale (rates by their logit) and mapped back.
+
+    Parameters
+    ----------
+    function : callable
+        Numbers, shape (n_numbers,), to quantities by name.
+    fit : Fits
+        One row.
+    """
+    numbers, cov = fit.numbers[0], covariance(fit)
+    here = function(numbers)
+    slopes = np.zeros((len(here), len(numbers)))
+    for k in np.flatnonzero(fit.rows.free[0]):
+        step = STEP * (1 + abs(numbers[k]))
+        ahead, back = (function(numbers + sign * step * np.eye(len(numbers))[k]) for sign in (1, -1))
+        slopes[:, k] = [(ahead[name] - back[name]) / (2 * step) for name in here]
+    needed = (slopes != 0).any(0)
+    cov = slopes[:, needed] @ cov[np.ix_(needed, needed)] @ slopes[:, needed].T
+    errors = np.sqrt(np.maximum(np.diag(cov), 0.0))
+    errors[np.isnan(np.diag(cov))] = np.nan
+    found = {name: interval(value, se, name in RATES) for (name, value), se in zip(here.items(), errors, strict=True)}
+    return found, cov
+
+
+def interval(value: float, se: float, is_rate: bool) -> Estimate:
+    """A 95 % interval; for rates strictly between 0 and 1 formed on the logit's scale."""
+    z = float(norm.isf(0.025))
+    if is_rate and 0 < value < 1 and np.isfinite(se):
+        centre, width = np.log(value / (1 - value)), z * se / (value * (1 - value))
+        low, high = 1 / (1 + np.exp(-(centre - width))), 1 / (1 + np.exp(-(centre + width)))
+        return Estimate(float(value), float(se), float(low), float(high))
+    return Estimate(float(value), float(se), float(value - z * se), float(value + z * se))
+
+
+def inclusion(visited: Visited, layout: Layout) -> np.ndarray:
+    """Probability of each number to be in the model, from the weights of all structures fitted.
+
+    Weights are exp(-criterion / 2), normalised (Burnham & Anderson 2002): what was not fitted counts nothing.
+
+    Returns
+    -------
+    np.ndarray, shape (n_numbers,)
+    """
+    scores = np.array(visited.scores)
+    weights = np.exp(-(scores - scores.min()) / 2)
+    present = np.concatenate([in_model(fit, layout) for fit in visited.fits])
+    return (weights / weights.sum()) @ present
+
+
+def in_model(fit: Fits, layout: Layout) -> np.ndarray:
+    """Which numbers are in a model, free or following from others, shape (n_rows, n_numbers)."""
+    present, library = fit.rows.free | layout.tied_terms(fit.rows), layout.library
+    for m, base in enumerate(layout.base):
+        own = library.own[[m, base]]
+        if m != base and (own >= 0).all() and not library.is_value[library.modules[m].state]:
+            present[:, own[0]] |= fit.rows.tied[:, m] & fit.rows.free[:, own[1]]
+    return present
+
+
+def close_structures(visited: Visited) -> list[int]:
+    """Places of structures within `CLOSE` units of the best, best first, without it."""
+    scores = np.array(visited.scores)
+    order = np.argsort(scores)[1:]
+    return [int(i) for i in order if scores[i] <= scores.min() + CLOSE]
