@@ -99,6 +99,7 @@ def make_estimator(job: dict[str, Any]) -> SpiceEstimator:
     names = ("epochs", "learning_rate", "sindy_degree")
     settings = {name: job[name] for name in names if job.get(name) is not None}
     model, config = getattr(precoded, job["model"]), getattr(precoded, job["config"])
+    settings = {"refine": False} | settings  # the peer has no such stage
     return SpiceEstimator(model, config, random_state=job["seed"], device=job["device"], **settings)
 
 
