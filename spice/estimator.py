@@ -12,8 +12,9 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from spice.building import build_model, pooled, warn_if_shared
 from spice.equations import Equation, format_number, with_equations
-from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean, join_problems
+from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean
 from spice.inference import Results, canonical_block, refine_equations
 from spice.parameters import check_parameters
 from spice.precoded import BANDIT_CONFIG, BanditRNN
@@ -236,12 +237,12 @@ class SpiceEstimator(BaseEstimator):
         with self._seeded():
             model = self._build(dataset.n_actions, n_participants)
             model.columns = dataset.columns
-            self._warn_if_shared(model, dataset)
+            warn_if_shared(model, dataset)
             set_input_scales(model, dataset)
             if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
-                visited, to_distil = _pooled(visited), [0]
+                visited, to_distil = pooled(visited), [0]
             collect_samples(model, self._config, visited)  # a wrong configuration shows before the fit, not after
-            history = self._train(model, _pooled(dataset) if model.n_participants == 1 else dataset)
+            history = self._train(model, pooled(dataset) if model.n_participants == 1 else dataset)
         self._forget()
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
         self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))
@@ -249,7 +250,7 @@ class SpiceEstimator(BaseEstimator):
         self.history_ = history
         self._set_network(model)
         trained = distilled = time.perf_counter()
-        own = dataset if model.n_participants > 1 else _pooled(dataset)
+        own = dataset if model.n_participants > 1 else pooled(dataset)
         try:
             self._distil(own, visited, to_distil)
             distilled = time.perf_counter()
@@ -338,36 +339,9 @@ class SpiceEstimator(BaseEstimator):
             )
         return [chosen]
 
-    def _warn_if_shared(self, model: BaseRNN, dataset: DatasetRNN) -> None:
-        present = len(dataset.participants.unique())
-        if present > 1 and model.n_participants == 1:
-            warnings.warn(
-                f"{type(model).__name__} has no participant embedding: one network and one set of equations are "
-                f"fitted to all {present} participants. If the sessions are one participant's, set "
-                "dataset.xs[..., -1] = 0; if people differ, use a model with an embedding, e.g. ChoiceRNN.",
-                SpiceWarning,
-                stacklevel=3,
-            )
-
     def _build(self, n_actions: int, n_participants: int) -> BaseRNN:
-        settings = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
-        model = self._model_class.build(
-            n_actions, n_participants, hidden_size=self.hidden_size, dropout=self.dropout, **settings
-        )
-        unknown = [name for name in self._config.rnn_modules if name not in model.submodules_rnn]
-        forgotten = [name for name in model.submodules_rnn if name not in self._config.rnn_modules]
-        known = list(model.submodules_rnn)
-        problems = [
-            f"rnn_modules names {name!r}, which is no module of {self._model_class.__name__} "
-            f"({', '.join(known) or 'none'}){did_you_mean(name, known)}."
-            for name in unknown
-        ] + [f"the module {name!r} of {self._model_class.__name__} is missing in rnn_modules." for name in forgotten]
-        if self.embedding_size is not None and model.embedding_size != self.embedding_size:
-            problems.append(f"{self._model_class.__name__} has no participant embedding: leave embedding_size out.")
-        if problems:
-            raise ConfigError(join_problems("spice_config does not fit the model", problems))
-        if not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):
-            model.n_participants = 1  # nothing in it depends on the participant
+        sizes = {"hidden_size": self.hidden_size, "dropout": self.dropout}
+        model = build_model(self._model_class, self._config, n_actions, n_participants, self.embedding_size, **sizes)
         return model.to(device=self.device, dtype=getattr(torch, self.dtype))
 
     def _set_network(self, model: BaseRNN) -> None:
@@ -642,7 +616,7 @@ class SpiceEstimator(BaseEstimator):
         dataset = DatasetRNN.of(X, y, self.n_actions_, columns)
         if self._any_model().n_participants == 1:
             check_dataset(dataset, None, self.missing_reward)
-            return align(_pooled(dataset), columns, (), {})
+            return align(pooled(dataset), columns, (), {})
         labels = dataset.labels.get("participant")
         check_dataset(dataset, self.n_participants_ if labels is None else len(labels), self.missing_reward)
         return align(dataset, columns, self.participants_, self.labels_)
@@ -665,12 +639,3 @@ class SpiceEstimator(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             yield
-
-
-def _pooled(dataset: DatasetRNN) -> DatasetRNN:
-    """The data as one participant's."""
-    xs = dataset.xs.clone()
-    xs[..., dataset.columns.participant] = 0
-    codes = dataset.participants.unique().tolist()
-    name = dataset.label("participant", codes[0]) if len(codes) == 1 else "all"
-    return DatasetRNN(xs, dataset.ys, dataset.columns.names, dataset.labels | {"participant": (name,)})

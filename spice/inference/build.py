@@ -114,6 +114,8 @@ def _make_library(
     for name, call in calls.items():
         if call.state is None:
             raise ModelFormError(f"the module {name!r} updates no state by name.")
+        if not config.has_constant(name):
+            raise ModelFormError(f"the library of {name!r} has no constant, which the start value needs.")
         controls = config.library(name)
         exponents = polynomial_exponents(1 + len(controls), config.degree(name, degree), config.has_constant(name))
         modules.append(Module(name, names.index(call.state), controls, tuple(map(tuple, exponents.tolist()))))

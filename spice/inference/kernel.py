@@ -162,9 +162,7 @@ def evaluate_rows(
     begin, state_first = np.empty(len(first), np.int64), np.empty(n_states + 1, np.int64)
     used, place, weights = np.empty(n_terms, np.int64), np.empty(n_terms, np.int64), np.empty(n_terms)
     for row in range(n_rows):
-        n_free = _terms_in_use(
-            row, coefficients, free, first, term_state, begin, used, place, state_first
-        )
+        n_free = _terms_in_use(row, coefficients, free, first, term_state, begin, used, place, state_first)
         n_used = begin[len(first) - 1]
         weights[:n_used] = coefficients[row][used[:n_used]]
         own_powers, own_factor = powers[used[:n_used]], factor[used[:n_used]]

@@ -66,6 +66,8 @@ class Moves:
 
     def neighbours(self, row: Structures) -> Structures:
         """All structures one or two steps away that make sense, without the row itself."""
+        if not self._steps:
+            return row[[]]
         single = [self._apply(row, step) for step in self._steps]
         once = Structures.concatenate(single)
         both = [self._apply(once, step) for step in self._steps]

@@ -80,6 +80,8 @@ class Search:
         while True:
             current = self.visited.fits[place]
             neighbours = self._moves.neighbours(current.rows)
+            if not len(neighbours):
+                return
             predicted, numbers = self._predict(current, neighbours)
             order = np.argsort(predicted)
             better = None

@@ -156,8 +156,11 @@ class BaseRNN(ModuleCaller):
     ) -> list[dict[str, torch.Tensor]]:
         """States before each trial, from given ones or the start values on; afterwards `state` is that after all."""
         _, timesteps = self._begin_pass(sessions, prev_state)
+        # the states themselves skip missing trials; modules need not, since nobody reads the logits
+        missing, self._pass.missing = self._pass.missing, [None] * len(timesteps)
         states = []
-        for _, trial in self._trials(sessions, timesteps):
+        for timestep, trial in self._trials(sessions, timesteps):
+            self._state.begin_trial(missing[timestep])
             states.append(self.get_state())
             self.state.set_all(self.step(self.state, trial)[0])
         return states

@@ -19,7 +19,7 @@ FULL_BATCH = 100_000_000  # trials x sessions x actions up to which data and sta
 MINI_BATCH = 1_000_000  # the same, of one step of Adam on larger data
 # measured by benchmarks/evaluation_ways.py on a CPU; on other devices each operation of a loop costs far more
 SHORTEST = 8  # trials of a session from which all at once are faster
-SWEEPS = 1000  # sessions x actions up to which sweeps find states faster than the loop
+SWEEPS = 500  # sessions x actions up to which sweeps find states faster than the loop
 MOST = 4000  # sessions x actions from which the loop's own operations are large enough
 SAMPLE = 400_000  # trials x sessions x actions on which all trials at once are compared with the loop
 JITTER = 0.1  # standard deviation of the parameters' change there: a weight of 0 would hide what it weighs

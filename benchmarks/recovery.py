@@ -1,0 +1,172 @@
+"""Do the equations come back? Simulated people whose mechanism is known, ``SpiceEstimator()`` that is told nothing.
+
+Compared with: the truth (structure, intervals, likelihood on fresh sessions) and maximum likelihood that knows the
+structure (``recovery_oracle.py``, NumPy and SciPy alone).
+
+    python benchmarks/recovery.py --json OUT
+
+Parts (``--only``): ``structure`` (100 sessions of 100 trials; every mechanism, more options, continuous rewards),
+``amount`` (false terms at 1, 10 and 100 sessions), ``time``.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import recovery_oracle as oracle
+import torch
+from scipy.stats import binomtest
+
+from spice.errors import SpiceWarning
+from spice.estimator import SpiceEstimator
+from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
+
+BASE = {"alpha_reward": 0.3, "beta_reward": 3.0, "start": 0.5}
+MECHANISMS: dict[str, tuple[dict[str, float], dict[str, float]]] = {  # arguments of AgentQ; parameters to be found
+    "rescorla-wagner": ({}, {"beta": 3.0, "alpha": 0.3}),
+    "forgetting": ({"forget_rate": 0.2}, {"beta": 3.0, "alpha": 0.3, "forgetting": 0.2}),
+    "asymmetric rates": (
+        {"alpha_reward": 0.5, "alpha_penalty": 0.15},
+        {"beta": 3.0, "alpha_reward": 0.5, "alpha_penalty": 0.15},
+    ),
+    "perseveration": ({"beta_choice": 0.8}, {"beta": 3.0, "alpha": 0.3, "perseveration": 0.8}),
+    "slow choice trace": (
+        {"beta_choice": 1.0, "alpha_choice": 0.3},
+        {"beta": 3.0, "alpha": 0.3, "perseveration": 1.0, "alpha_choice": 0.3},
+    ),
+    "counterfactual": ({"alpha_counterfactual": 0.25}, {"beta": 3.0, "alpha": 0.3, "alpha_counterfactual": 0.25}),
+}
+FURTHER = ("rescorla-wagner", "forgetting", "perseveration", "counterfactual")  # with more options, other rewards
+AT_LEAST = {"rescorla-wagner": 0.95, "forgetting": 0.95, "asymmetric rates": 0.95}  # of runs exactly right; others 0.9
+FRESH = 50  # sessions to score
+
+
+def simulate(mechanism: str, seed: int, n_sessions: int, n_actions: int, reward: str):
+    """One participant's sessions, and fresh ones; the agent."""
+    agent = AgentQ(n_actions, **(BASE | MECHANISMS[mechanism][0]))
+    task = BanditsDrift(
+        sigma=0.2, n_actions=n_actions, counterfactual=mechanism == "counterfactual", reward=reward, reward_sd=0.3
+    )
+    data, sessions, _ = create_dataset(agent, task, n_trials=100, n_sessions=n_sessions + FRESH, seed=seed)
+    data.xs[..., -1] = 0
+    return data[:n_sessions], data[n_sessions:], sessions
+
+
+def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: str = "binary") -> dict[str, Any]:
+    """Fit one simulated participant and compare with the truth."""
+    train, fresh, sessions = simulate(mechanism, seed, n_sessions, n_actions, reward)
+    truth = MECHANISMS[mechanism][1]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpiceWarning)
+        estimator = SpiceEstimator(random_state=seed).fit(train)
+    form = estimator.canonical_[0]
+    found = {name: entry for name, entry in form.estimates.items() if name != "initial_value"}
+    right = not form.unread and set(found) == set(truth)
+    false = sorted((set(found) - set(truth) - {"alpha", "alpha_reward", "alpha_penalty"}) | set(form.unread))
+    false += ["asymmetry"] if "alpha_reward" in found and "alpha" in truth else []
+    choices = np.array([session.choices for session in sessions])
+    outcomes = np.array([session.rewards for session in sessions])
+    true_nll = -oracle.log_likelihood(truth | {"initial_value": 0.5}, choices[n_sessions:], outcomes[n_sessions:])
+    record: dict[str, Any] = {
+        "mechanism": mechanism, "seed": seed, "sessions": n_sessions, "actions": n_actions, "reward": reward,
+        "right": right, "false": false, "parameters": form.parameters, "unread": form.unread,
+        "undecided": len(estimator.undecided_[0]), "seconds": estimator.timing_,
+        "nll_minus_true": -estimator.score(fresh) - true_nll / fresh.n_scored,
+        "warnings": sorted({type(entry.message).__name__ for entry in caught}),
+    }  # fmt: skip
+    if right:
+        full = truth | {"initial_value": 0.5}
+        record["covered"] = {name: bool(e.low <= full[name] <= e.high) for name, e in form.estimates.items()}
+        record["oracle"] = oracle.fit(tuple(truth), full, choices[:n_sessions], outcomes[:n_sessions])
+    return record
+
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates with their 95 % binomial intervals, efficiency, coverage."""
+    n, right = len(records), [record for record in records if record["right"]]
+    interval = binomtest(len(right), n).proportion_ci(method="wilson")
+    truth = MECHANISMS[records[0]["mechanism"]][1]
+    errors = {
+        name: [
+            np.sqrt(np.mean([(source(record)[name] - truth[name]) ** 2 for record in right]))
+            for source in (lambda record: record["parameters"], lambda record: record["oracle"])
+        ]
+        for name in truth
+        if right
+    }
+    return {
+        "runs": n,
+        "right": len(right) / n,
+        "right_ci": [interval.low, interval.high],
+        "with_false_terms": sum(bool(record["false"]) for record in records) / n,
+        "rmse": {name: values[0] for name, values in errors.items()},
+        "rmse_over_oracle": {name: values[0] / values[1] for name, values in errors.items()},
+        "nll_minus_true": float(np.mean([record["nll_minus_true"] for record in records])),
+        "seconds": {k: float(np.median([r["seconds"][k] for r in records])) for k in records[0]["seconds"]},
+    }
+
+
+def coverage(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Share of 95 % intervals that hold the truth."""
+    hits = [hit for record in records if record["right"] for hit in record["covered"].values()]
+    return {"intervals": len(hits), "covered": float(np.mean(hits)) if hits else float("nan")}
+
+
+def show(name: str, summary: dict[str, Any]) -> None:
+    """One line of the table."""
+    ratios = summary["rmse_over_oracle"].values()
+    low, high = summary["right_ci"]
+    print(
+        f"{name:<44}{summary['right']:>7.2f} [{low:.2f}, {high:.2f}]{summary['with_false_terms']:>8.2f}"
+        f"{max(ratios, default=float('nan')):>9.3f}{summary['nll_minus_true']:>11.5f}{summary['seconds']['refine']:>8.1f}",
+        flush=True,
+    )
+
+
+def cases(part: str, seeds: int) -> list[tuple[str, int, int, str, int]]:
+    """Mechanism, sessions, options, rewards, runs."""
+    if part == "structure":
+        return (
+            [(name, 100, 2, "binary", seeds) for name in MECHANISMS]
+            + [(name, 100, n, "binary", seeds) for n in (3, 4) for name in FURTHER]
+            + [(name, 100, 2, "continuous", seeds) for name in FURTHER]
+        )
+    return [(name, n, 2, "binary", seeds) for n in (1, 10) for name in MECHANISMS]
+
+
+def main() -> None:
+    """Run the parts, print a table each, write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file for the results")
+    parser.add_argument("--seeds", type=int, default=40, help="runs of each case (default 40)")
+    parser.add_argument("--only", nargs="+", choices=("structure", "amount"), default=("structure", "amount"))
+    parser.add_argument("--mechanisms", nargs="+", choices=list(MECHANISMS), default=list(MECHANISMS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    out: dict[str, Any] = {"torch": torch.__version__, "cases": [], "runs": []}
+    started = time.perf_counter()
+    for part in arguments.only:
+        print(f"{part:<44}{'exactly right':>20}{'false':>8}{'RMSE/ML':>9}{'NLL-true':>11}{'refine':>8}")
+        for mechanism, n_sessions, n_actions, reward, seeds in cases(part, arguments.seeds):
+            if mechanism not in arguments.mechanisms:
+                continue
+            records = [run(mechanism, seed, n_sessions, n_actions, reward) for seed in range(seeds)]
+            name = f"{mechanism}, {n_sessions} sessions, {n_actions} options, {reward}"
+            summary = summarise(records)
+            show(name, summary)
+            out["cases"].append({"case": name} | summary)
+            out["runs"] += records
+    out["coverage"] = coverage(out["runs"])
+    out["false_terms"] = dict(Counter(term for record in out["runs"] for term in record["false"]))
+    out["seconds"] = time.perf_counter() - started
+    print(f"95 % intervals: {out['coverage']['covered']:.3f} of {out['coverage']['intervals']} hold the truth")
+    arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
