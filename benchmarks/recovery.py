@@ -120,10 +120,10 @@ def coverage(records: list[dict[str, Any]]) -> dict[str, float]:
 def show(name: str, summary: dict[str, Any]) -> None:
     """One line of the table."""
     ratios = summary["rmse_over_oracle"].values()
-    low, high = summary["right_ci"]
+    (low, high), seconds = summary["right_ci"], summary["seconds"]["refine"]
     print(
         f"{name:<44}{summary['right']:>7.2f} [{low:.2f}, {high:.2f}]{summary['with_false_terms']:>8.2f}"
-        f"{max(ratios, default=float('nan')):>9.3f}{summary['nll_minus_true']:>11.5f}{summary['seconds']['refine']:>8.1f}",
+        f"{max(ratios, default=float('nan')):>9.3f}{summary['nll_minus_true']:>11.5f}{seconds:>8.1f}",
         flush=True,
     )
 

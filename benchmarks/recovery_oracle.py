@@ -1,4 +1,4 @@
-"""Maximum likelihood that knows the structure, written apart from the package: NumPy for the model, SciPy for the fit."""
+"""Maximum likelihood that knows the structure, apart from the package: NumPy for the model, SciPy for the fit."""
 
 import numpy as np
 from scipy.optimize import minimize
