@@ -159,6 +159,7 @@ def _simulate_and_fit(
         "simulation": simulated,
         "network": estimator.timing_["network"],
         "equations": estimator.timing_["sindy"],
+        "refinement": estimator.timing_["refine"],
     }
     return agent, dataset, estimator, seconds
 
@@ -173,17 +174,13 @@ def _compare(scenario: Scenario, estimator: "SpiceEstimator") -> str:
         for name, equation in found.items()
         for who, equation in (("true", truth[name]), ("found", equation))
     ]
-    if scenario.forget_rate:
-        # Where chosen and other values decay alike, choices stay the same if both constants shift.
-        true_gap, found_gap = (_constant(entry, "chosen") - _constant(entry, "not_chosen") for entry in (truth, found))
+    known = {"beta": scenario.beta, "alpha": scenario.alpha, "forgetting": scenario.forget_rate, "initial_value": 0.5}
+    for name, entry in estimator.canonical_[0].estimates.items():
         lines.append(
-            f"   difference of the constants (choices hold little else): true {true_gap:.2f}, found {found_gap:.2f}"
+            f"   {name:<14} true {known.get(name, 0.0):.2f}   found {entry.value:.2f}   "
+            f"95 % interval [{entry.low:.2f}, {entry.high:.2f}]"
         )
     return "\n".join(lines)
-
-
-def _constant(equations: "dict[str, Equation]", option: str) -> float:
-    return equations[f"{STATE}_{option}"].coefficients.get("1", 0.0)
 
 
 def true_equations(

@@ -72,7 +72,14 @@ def test_demo_prints_discovered_beside_true_equations(tmp_path, capsys):
     assert len(true) == len(found) == 3
     numbers = [float(number) for number in COEFFICIENTS.findall(found[0])]
     np.testing.assert_allclose(numbers, [-0.3, 0.7, 0.9], atol=0.25)
-    assert len(re.findall(r"seconds: simulation [\d.]+, network [\d.]+, equations [\d.]+, figure [\d.]+", text)) == 2
+    assert (
+        len(
+            re.findall(
+                r"seconds: simulation [\d.]+, network [\d.]+, equations [\d.]+, refinement [\d.]+, figure [\d.]+", text
+            )
+        )
+        == 2
+    )
     figures = sorted((tmp_path / "new" / "folder").iterdir())
     assert [figure.name for figure in figures] == ["forgetting.png", "rescorla_wagner.png"]
     for figure in figures:
