@@ -12,6 +12,7 @@ from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
+from spice.inference.limits import Limits
 from spice.inference.moves import Moves
 from spice.inference.refit import Fits, Refit
 from spice.inference.search import Search, Visited
@@ -98,7 +99,7 @@ class Refinement:
         self.layout = Layout(library)
         self._likelihood = Likelihood(library, self.problem.trials)
         extent, told_apart = self.problem.met()
-        self._refit = Refit(self._likelihood, self.layout, extent)
+        self._refit = Refit(self._likelihood, self.layout, extent, Limits(self.problem))
         self._has_bias = isinstance(getattr(model, "bias", None), OptionBias)
         biases = np.full((len(told_apart), library.n_actions), self._has_bias)
         starts = np.zeros((len(told_apart), len(library.states)), bool)
@@ -170,7 +171,8 @@ class Refinement:
         search = Search(self._likelihood, self.layout, self._refit, moves, group, price)
         starts, numbers = self._first_structures(moves, proposal)
         visited = search.run(starts, numbers)
-        fit = visited.fits[visited.best()]
+        best = visited.fits[visited.best()]
+        fit = self._refit(best.rows, best.group, best.numbers)
         coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
         equations = self.network_equations(group, coefficients)
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, moves, n_scored)

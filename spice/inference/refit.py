@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from spice.inference.likelihood import Likelihood
+from spice.inference.limits import Limits
 from spice.inference.structure import Layout, Structures
 
 LARGEST = 100.0  # of any number in logit units: where choices separate, the likelihood has no maximum
-ENOUGH = 1e-6  # nats: a step that promises less than this has converged
+ENOUGH = 1e-8  # nats: a step that promises less than this has converged
+ROUGHLY = 1e-4  # the same where structures are only compared
 ITERATIONS = 60
+HALVINGS = 12  # of a step that leaves the limits
 DAMPING = (1e-8, 1e-3, 1e8)  # least, first, largest: relative to the information's diagonal
 
 
@@ -67,17 +70,19 @@ class Refit:
         Where numbers stand.
     extent : np.ndarray, shape (n_groups, n_terms, 2)
         Smallest and largest value of each term's product of inputs that a participant met.
+    limits : Limits
+        What the equations must keep.
     """
 
-    def __init__(self, likelihood: Likelihood, layout: Layout, extent: np.ndarray):
-        self._likelihood, self._layout, self._extent = likelihood, layout, extent
+    def __init__(self, likelihood: Likelihood, layout: Layout, extent: np.ndarray, limits: Limits):
+        self._likelihood, self._layout, self._extent, self._limits = likelihood, layout, extent, limits
         library = likelihood.library
         self._interactions = [
             np.flatnonzero((library.module == m) & (library.powers == 1) & library.reads)
             for m in range(len(library.modules))
         ]
 
-    def __call__(self, rows: Structures, group: np.ndarray, numbers: np.ndarray) -> Fits:
+    def __call__(self, rows: Structures, group: np.ndarray, numbers: np.ndarray, enough: float = ENOUGH) -> Fits:
         """Fit rows from given numbers on.
 
         Parameters
@@ -88,6 +93,8 @@ class Refit:
             Participant of each row.
         numbers : np.ndarray, shape (n_rows, n_numbers)
             Where to begin.
+        enough : float
+            Promised decrease, in nats, below which a row has converged.
         """
         rows = self._layout.with_starts(rows)
         n_rows, n = numbers.shape
@@ -95,6 +102,7 @@ class Refit:
         free = rows.free
         theta = np.where(free, np.einsum("rij,rj->ri", np.linalg.inv(basis), np.where(free, numbers, 0.0)), 0.0)
         theta = np.clip(theta, low, high)
+        theta = theta * self._share_within_limits(rows, group, np.zeros_like(theta), theta, basis)[:, None]
         nll, gradient, fisher = self._evaluate(rows, group, theta, basis)
         damping, going, converged = np.full(n_rows, DAMPING[1]), np.isfinite(nll), np.zeros(n_rows, bool)
         for _ in range(ITERATIONS):
@@ -102,8 +110,9 @@ class Refit:
             if not len(at):
                 break
             step = _damped_step(theta[at], gradient[at], fisher[at], damping[at], free[at], low[at], high[at])
+            step *= self._share_within_limits(rows[at], group[at], theta[at], step, basis[at])[:, None]
             promised = -(gradient[at] * step).sum(1) / 2
-            small = promised < ENOUGH
+            small = promised < enough
             converged[at[small]] = True
             going[at[small]] = False
             at, step = at[~small], step[~small]
@@ -129,7 +138,8 @@ class Refit:
         answer = self._likelihood(coefficients, self._layout.needed(jacobian), group)
         gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient)
         fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian
-        usable = self._is_stable(coefficients, group) & np.isfinite(fisher).all((1, 2)) & np.isfinite(gradient).all(1)
+        usable = self._limits.kept(coefficients, group)
+        usable &= np.isfinite(fisher).all((1, 2)) & np.isfinite(gradient).all(1)
         nll = np.where(usable, answer.nll, np.inf)
         return nll, gradient, fisher
 
@@ -156,15 +166,18 @@ class Refit:
                 low[at, term], high[at, term] = -1.0, 1.0
         return basis, low, high
 
-    def _is_stable(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
-        """Whether every multiplier stays within [-1, 1] at the extremes of the inputs."""
-        stable = np.ones(len(group), bool)
-        for own, interactions in zip(self._likelihood.library.own, self._interactions, strict=True):
-            base = coefficients[:, own] if own >= 0 else np.zeros(len(group))
-            parts = coefficients[:, interactions, None] * self._extent[group[:, None], interactions]
-            largest, least = base + parts.max(2).sum(1), base + parts.min(2).sum(1)
-            stable &= (largest <= 1 + 1e-9) & (least >= -1 - 1e-9)
-        return stable
+    def _share_within_limits(self, rows: Structures, group, theta, step, basis) -> np.ndarray:
+        """The largest of the shares 1, 1/2, 1/4 ... of a step that keeps the limits; 0 where none does."""
+        share, at = np.ones(len(group)), np.arange(len(group))
+        for _ in range(HALVINGS):
+            numbers = np.einsum("rij,rj->ri", basis[at], theta[at] + share[at, None] * step[at])
+            kept = self._limits.kept(self._layout.coefficients(numbers, rows[at])[0], group[at])
+            at = at[~kept]
+            if not len(at):
+                return share
+            share[at] /= 2
+        share[at] = 0.0
+        return share
 
 
 def _damped_step(theta, gradient, fisher, damping, free, low, high) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spice.inference.likelihood import Likelihood
 from spice.inference.moves import Moves
-from spice.inference.refit import Fits, Refit, newton_steps
+from spice.inference.refit import ROUGHLY, Fits, Refit, newton_steps
 from spice.inference.structure import Layout, Structures
 
 TRIED = 6  # neighbours refitted at a time
@@ -105,7 +105,7 @@ class Search:
         new = [i for i, key in enumerate(keys) if key not in self.visited.places]
         new = [i for n, i in enumerate(new) if keys[i] not in [keys[j] for j in new[:n]]]
         if new:
-            fits = self._refit(rows[new], np.full(len(new), self._group), numbers[new])
+            fits = self._refit(rows[new], np.full(len(new), self._group), numbers[new], ROUGHLY)
             scores = 2 * fits.nll + self._price * self._moves.sizes(fits.rows)
             for n, i in enumerate(new):
                 self.visited.places[keys[i]] = len(self.visited.fits)

@@ -1,0 +1,94 @@
+"""Stable equations only: no state grows without bound, whatever inputs follow (DESIGN section 4)."""
+
+import numpy as np
+
+from spice.inference.build import Problem
+
+MOST_INPUTS = 16  # different inputs of a module at which limits are checked; of more, those at the extremes
+ROUNDING = 1e-9
+# half-widths of intervals, in logit units, from which a state must not escape where higher powers of it are present
+INTERVALS = np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0])
+GRID = np.linspace(-1.0, 1.0, 33)
+
+
+class Limits:
+    """What every participant's equations must keep.
+
+    A state's multiplier stays within [-1, 1] for each input met. Where squares or higher powers of the state are
+    present, some interval around the start must not be left either, whatever inputs follow in whatever order.
+
+    Parameters
+    ----------
+    problem : Problem
+        Candidate terms and trials.
+    """
+
+    def __init__(self, problem: Problem):
+        self._library = problem.library
+        n_groups, n_modules = problem.trials.n_groups, len(self._library.modules)
+        self._inputs = np.zeros((n_groups, n_modules, MOST_INPUTS, len(self._library.factors)))
+        self._inputs[..., 0] = 1.0  # the empty product
+        for group in range(n_groups):
+            for module in range(n_modules):
+                found = _extreme_inputs(problem.places(group, module))
+                if len(found):
+                    self._inputs[group, module] = found[np.arange(MOST_INPUTS) % len(found)]
+
+    def kept(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Which rows keep the limits.
+
+        Parameters
+        ----------
+        coefficients : np.ndarray, shape (n_rows, >= n_terms)
+            Coefficients in the search's gauge.
+        group : np.ndarray of int, shape (n_rows,)
+            Participant of each row.
+
+        Returns
+        -------
+        np.ndarray of bool, shape (n_rows,)
+        """
+        library = self._library
+        kept = np.ones(len(group), bool)
+        for module in range(len(library.modules)):
+            multipliers = self._polynomials(coefficients, group, module)[1]
+            kept &= (np.abs(multipliers) <= 1 + ROUNDING).all(1)
+        powers = coefficients[:, : library.n_terms] * (library.powers > 1) != 0
+        for state in range(len(library.states)):
+            at = np.flatnonzero(kept & powers[:, library.state == state].any(1))
+            if len(at):
+                kept[at] = self._cannot_escape(coefficients[at], group[at], state)
+        return kept
+
+    def _polynomials(self, coefficients: np.ndarray, group: np.ndarray, module: int) -> list[np.ndarray]:
+        """Of each power of the state, its factor at each input, (n_rows, MOST_INPUTS)."""
+        library = self._library
+        terms = np.arange(library.first[module], library.first[module + 1])
+        inputs = self._inputs[group, module]
+        found = []
+        for power in range(max(int(library.powers[terms].max(initial=1)), 1) + 1):
+            own = terms[library.powers[terms] == power]
+            found.append(np.einsum("rvt,rt->rv", inputs[:, :, library.factor[own]], coefficients[:, own]))
+        return found
+
+    def _cannot_escape(self, coefficients: np.ndarray, group: np.ndarray, state: int) -> np.ndarray:
+        """Whether some interval around the start holds the state for good."""
+        held = np.ones((len(group), len(INTERVALS)), bool)
+        for module, entry in enumerate(self._library.modules):
+            if entry.state != state:
+                continue
+            x = INTERVALS[:, None] * GRID  # (n_intervals, n_points)
+            after = np.zeros((len(group), MOST_INPUTS, *x.shape))
+            for power, factor in enumerate(self._polynomials(coefficients, group, module)):
+                after += factor[:, :, None, None] * x**power
+            held &= (np.abs(after).max((1, 3)) <= INTERVALS * (1 + ROUNDING)).reshape(len(group), -1)
+        return held.any(1)
+
+
+def _extreme_inputs(places: np.ndarray) -> np.ndarray:
+    """Different inputs: all of them, or those at which some product is smallest or largest."""
+    different = np.unique(places, axis=0)
+    if len(different) <= MOST_INPUTS:
+        return different
+    rows = np.unique(np.concatenate([different.argmin(0), different.argmax(0)]))
+    return different[rows[:MOST_INPUTS]]
