@@ -86,7 +86,7 @@ class _Reading:
 
     def _own(self, module: int) -> float:
         own = self._library.own[module]
-        return float(self._numbers[own] if self._rows.free[0, own] else self._rows.own[0, module])
+        return float(self._numbers[own] if self._rows.free[0, own] else self._layout.usual[module])
 
     def _interaction(self, module: int) -> int:
         """The term state x outcome of a module; -1 where there is none."""

@@ -82,7 +82,7 @@ class Limits:
             for power, factor in enumerate(self._polynomials(coefficients, group, module)):
                 after += factor[:, :, None, None] * x**power
             held &= (np.abs(after).max((1, 3)) <= INTERVALS * (1 + ROUNDING)).reshape(len(group), -1)
-        return held.any(1)
+        return np.asarray(held.any(1))
 
 
 def _extreme_inputs(places: np.ndarray) -> np.ndarray:

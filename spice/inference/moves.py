@@ -1,7 +1,5 @@
 """Moves from one structure to its neighbours: add, drop, swap, pair and tie."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from spice.inference.structure import Layout, Structures
@@ -22,15 +20,8 @@ class Moves:
         self._layout, self._library = layout, layout.library
         self._allowed = self._narrow(allowed)
         library, self._steps = layout.library, []
-        for term in np.flatnonzero(self._allowed[: library.n_terms]).tolist():
-            if term not in library.own:
-                self._steps.append(("toggle", term))
-        self._steps += [("toggle", bias) for bias in layout.biases[1:] if self._allowed[bias]]
-        for m, own in enumerate(library.own):
-            if own >= 0 and self._allowed[own]:
-                self._steps += [("own free", m), ("own 0", m), ("own 1", m)]
-            if self._can_tie(m):
-                self._steps += [("tie", m), ("untie", m)]
+        self._steps += [("toggle", number) for number in np.flatnonzero(self._allowed).tolist()]
+        self._steps += [(kind, m) for m in range(len(library.modules)) if self._can_tie(m) for kind in ("tie", "untie")]
 
     @property
     def n_candidates(self) -> int:
@@ -59,10 +50,8 @@ class Moves:
 
     def empty(self) -> Structures:
         """The structure without terms: choices at random."""
-        library = self._library
-        value = library.is_value[[module.state for module in library.modules]]
-        tied = [not value[m] and self._can_tie(m) for m in range(len(value))]
-        return Structures(np.zeros((1, self._layout.n_numbers), bool), value[None].astype(float), np.array(tied)[None])
+        tied = [usual == 0 and self._can_tie(m) for m, usual in enumerate(self._layout.usual)]
+        return Structures(np.zeros((1, self._layout.n_numbers), bool), np.array(tied)[None])
 
     def neighbours(self, row: Structures) -> Structures:
         """All structures one or two steps away that make sense, without the row itself."""
@@ -78,48 +67,33 @@ class Moves:
         return found[sorted(places.values())]
 
     def _apply(self, rows: Structures, step: tuple[str, int]) -> Structures:
-        free, own, tied = rows.free.copy(), rows.own.copy(), rows.tied.copy()
+        free, tied = rows.free.copy(), rows.tied.copy()
         kind, number = step
         if kind == "toggle":
             free[:, number] ^= True
-            return replace(rows, free=free)
-        term = self._library.own[number]
-        if kind == "own free":
-            free[:, term] = True
-        elif kind in ("own 0", "own 1"):
-            free[:, term], own[:, number] = False, float(kind[-1])
-        elif kind == "tie":
-            tied[:, number] = True
-            if self._library.is_value[self._library.modules[number].state]:
-                free[:, term], free[:, self._layout.outcome[number]] = True, False
-            else:
-                free[:, term] = False
-        else:
-            tied[:, number] = False
-            if not self._library.is_value[self._library.modules[number].state]:
-                free[:, term] = True
-        return Structures(free, own, tied)
+            return Structures(free, tied)
+        is_value, own = self._layout.usual[number] == 1, self._library.own[number]
+        tied[:, number] = kind == "tie"
+        if is_value and kind == "tie":
+            free[:, own], free[:, self._layout.outcome[number]] = True, False
+        elif not is_value:
+            free[:, own] = kind == "untie"
+        return Structures(free, tied)
 
     def settle(self, rows: Structures) -> Structures:
         """Write the same structure in one way only: what shows nowhere takes its usual value."""
         library, usual = self._library, self.empty()
-        free, own, tied = rows.free & self._allowed, rows.own.copy(), rows.tied.copy()
+        free, tied = rows.free & self._allowed, rows.tied.copy()
         for state in range(len(library.states)):
             of_state = [m for m, module in enumerate(library.modules) if module.state == state]
             terms = np.flatnonzero(library.state == state)
-            pushing = [term for term in terms if library.powers[term] == 0]
-            alive = free[:, pushing].any(1)
+            alive = free[:, terms[library.powers[terms] == 0]].any(1)
             free[np.ix_(~alive, terms)] = False
             for m in of_state:
-                own[~alive, m], tied[~alive, m] = usual.own[0, m], usual.tied[0, m]
-                if library.own[m] >= 0:
-                    own[free[:, library.own[m]], m] = usual.own[0, m]
-                base = self._layout.base[m]
-                if not library.is_value[state] and m != base and self._can_tie(m):
-                    fixed = ~free[:, [library.own[m], library.own[base]]].any(1)
-                    tied[:, m] |= fixed & (own[:, m] == own[:, base])
-                    own[tied[:, m], m] = own[tied[:, m], base]
-        return Structures(free, own, tied)
+                tied[~alive, m] = usual.tied[0, m]
+                if usual.tied[0, m]:  # both fixed alike is tied
+                    tied[:, m] |= ~free[:, [library.own[m], library.own[self._layout.base[m]]]].any(1)
+        return Structures(free, tied)
 
     def _makes_sense(self, rows: Structures) -> np.ndarray:
         """Leave out what the gauge says twice, drifts that nothing holds, and ties of what is not there."""
@@ -130,8 +104,7 @@ class Moves:
             value = library.is_value[module.state]
             own_free = rows.free[:, own] if own >= 0 else np.zeros(len(rows), bool)
             if value and constant >= 0:  # a target needs a pull towards it; outcome-driven modules have their constant
-                pulled = own_free | (rows.own[:, m] == 0)
-                sense &= ~rows.free[:, constant] | (pulled & ~driven[:, m] & ~rows.tied[:, m])
+                sense &= ~rows.free[:, constant] | (own_free & ~driven[:, m] & ~rows.tied[:, m])
             if value and m != base:  # with two options, learning about the other one is the same model mirrored
                 sense &= ~driven[:, m] | driven[:, base]
                 sense &= ~rows.tied[:, m] | (

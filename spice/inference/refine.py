@@ -23,6 +23,8 @@ from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
+UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
+FEW = 20.0  # with about as many choices twice the likelihood ratio is twice as large by chance as chi-squared says
 FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
 # relative difference of the compiled likelihood from the model's own
 AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -69,7 +71,8 @@ def price_of_a_number(n_scored: int, n_candidates: int) -> float:
     n_candidates : int
         Candidate terms.
     """
-    return max(float(np.log(max(n_scored, 2))), float(chi2.isf(FALSE_TERMS / max(n_candidates, 1), 1)))
+    bonferroni = float(chi2.isf(FALSE_TERMS / max(n_candidates, 1), 1)) * (1 + FEW / max(n_scored, 1))
+    return max(float(np.log(max(n_scored, 2))), bonferroni)
 
 
 class Refinement:
@@ -194,7 +197,7 @@ class Refinement:
         rows = [empty.free, delta, both]
         if proposal is not None:
             rows.append(self._proposed(proposal))
-        found = [Structures(free, empty.own, empty.tied) for free in rows]
+        found = [Structures(free, empty.tied) for free in rows]
         return moves.settle(Structures.concatenate(found)), np.tile(numbers, (len(found), 1))
 
     def _proposed(self, proposal: Mapping[str, Equation]) -> np.ndarray:
@@ -205,5 +208,5 @@ class Refinement:
             module = library.modules[library.module[term]].name
             value = proposal[module].coefficients.get(name, 0.0)
             own = library.own[library.module[term]] == term
-            free[0, term] = value != 0.0 and not (own and abs(value - 1.0) < 0.02)
+            free[0, term] = value != 0.0 and not (own and abs(value - 1.0) < UNTOUCHED)
         return free

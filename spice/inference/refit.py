@@ -136,12 +136,14 @@ class Refit:
         coefficients, jacobian = self._layout.coefficients(numbers, rows)
         jacobian = jacobian @ basis
         answer = self._likelihood(coefficients, self._layout.needed(jacobian), group)
-        gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient)
-        fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian
+        pull = self._layout.precisions * numbers * rows.free
+        gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient) + np.einsum("rij,ri->rj", basis, pull)
+        prior = (self._layout.precisions * rows.free)[:, :, None] * basis
+        fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian + basis.transpose(0, 2, 1) @ prior
+        loss = answer.nll + (pull * numbers).sum(1) / 2
         usable = self._limits.kept(coefficients, group)
         usable &= np.isfinite(fisher).all((1, 2)) & np.isfinite(gradient).all(1)
-        nll = np.where(usable, answer.nll, np.inf)
-        return nll, gradient, fisher
+        return np.where(usable, loss, np.inf), gradient, fisher
 
     def _bounds(self, rows: Structures, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A basis in which multipliers are numbers of their own, and their bounds.

@@ -13,6 +13,10 @@ import numpy as np
 
 from spice.inference.library import Library
 
+# weakly informative priors, normal around 0, in logit units: of what a single outcome or a constant adds, of the factor
+# of higher powers of a state, and of the start of a value. Multipliers have limits, and no prior.
+PRIOR_SD, PRIOR_SD_POWERS, PRIOR_SD_START = 10.0, 1.0, 5.0
+
 
 @dataclass(frozen=True)
 class Structures:
@@ -22,34 +26,29 @@ class Structures:
     ----------
     free : np.ndarray of bool, shape (n_rows, n_numbers)
         Numbers that are estimated: terms, starts, biases.
-    own : np.ndarray, shape (n_rows, n_modules)
-        The state's own coefficient (0 or 1) where it is not estimated.
     tied : np.ndarray of bool, shape (n_rows, n_modules)
         Choice traces: modules whose own coefficient is that of the state's first module. Values: modules whose
         outcome scale is that of the first.
     """
 
     free: np.ndarray
-    own: np.ndarray
     tied: np.ndarray
 
     def __len__(self) -> int:
         return len(self.free)
 
     def __getitem__(self, rows) -> "Structures":
-        return Structures(self.free[rows], self.own[rows], self.tied[rows])
+        return Structures(self.free[rows], self.tied[rows])
 
     def keys(self) -> list[bytes]:
         """What tells structures apart: the same key, the same structure."""
-        own = np.where(self.own > 0.5, 1, 0).astype(np.uint8)
-        table = np.hstack([self.free.astype(np.uint8), own, self.tied.astype(np.uint8)])
+        table = np.hstack([self.free, self.tied]).astype(np.uint8)
         return [row.tobytes() for row in np.ascontiguousarray(table)]
 
     @staticmethod
     def concatenate(parts: list["Structures"]) -> "Structures":
         """Rows of several after one another."""
-        names = ("free", "own", "tied")
-        return Structures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return Structures(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("free", "tied")))
 
 
 class Layout:
@@ -68,6 +67,9 @@ class Layout:
         Where starts and biases stand.
     base : np.ndarray of int, shape (n_modules,)
         The first module of each module's state.
+    usual : np.ndarray, shape (n_modules,)
+        The state's own coefficient where it is not estimated: an untouched value stays as it is (1), of a choice trace
+        nothing stays (0: the last choice alone counts). Neither is a discovery.
     """
 
     def __init__(self, library: Library):
@@ -78,6 +80,12 @@ class Layout:
         self.n_numbers = n_terms + n_states + library.n_actions
         states = [module.state for module in library.modules]
         self.base = np.array([states.index(state) for state in states])
+        self.usual = library.is_value[states].astype(float)
+        deviations = np.full(self.n_numbers, PRIOR_SD)
+        deviations[:n_terms][library.powers == 1] = np.inf
+        deviations[:n_terms][library.powers > 1] = PRIOR_SD_POWERS
+        deviations[self.starts] = PRIOR_SD_START
+        self.precisions = 1 / deviations**2
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
 
     def _outcome(self, module: int) -> int:
@@ -125,7 +133,7 @@ class Layout:
             state, base = library.modules[m].state, self.base[m]
             if own >= 0:
                 fixed = ~rows.free[:, own]
-                value[:, own] = np.where(fixed, rows.own[:, m], value[:, own])
+                value[:, own] = np.where(fixed, self.usual[m], value[:, own])
                 if not library.is_value[state] and m != base:
                     self._copy(value, slope, own, library.own[base], rows.tied[:, m])
             if library.is_value[state]:
@@ -177,6 +185,6 @@ class Layout:
         driven = self.driven(rows.free | self.tied_terms(rows))
         for state, start in enumerate(self.starts):
             of_state = [m for m, module in enumerate(library.modules) if module.state == state]
-            moving = [driven[:, m] & (rows.free[:, library.own[m]] | (rows.own[:, m] != 1)) for m in of_state]
+            moving = [driven[:, m] & rows.free[:, library.own[m]] for m in of_state]
             free[:, start] = np.any(moving, axis=0) & library.is_value[state]
         return replace(rows, free=free)
