@@ -17,12 +17,14 @@ from spice.inference.moves import Moves
 from spice.inference.refit import Fits, Refit
 from spice.inference.search import Search, Visited
 from spice.inference.structure import Layout, Structures
+from spice.inference.uncertainty import inclusion
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
+SURE = 0.9  # probability from which a term counts as decided on
 UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
 FEW = 20.0  # with about as many choices twice the likelihood ratio is twice as large by chance as chi-squared says
 FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
@@ -43,9 +45,7 @@ class Refined:
     fit : Fits
         The best structure's fit, one row.
     visited : Visited
-        All structures that were fitted.
-    moves : Moves
-        The participant's candidate terms.
+        All structures that were fitted, scored by the Bayesian information criterion.
     n_scored : int
         Scored choices.
     """
@@ -54,7 +54,6 @@ class Refined:
     biases: np.ndarray
     fit: Fits
     visited: Visited
-    moves: Moves
     n_scored: int
 
 
@@ -168,17 +167,24 @@ class Refinement:
         proposal : mapping of str to Equation, optional
             SINDy's equations by module: one of the starts.
         """
-        moves = Moves(self.layout, self._allowed[group])
         n_scored = int(self.problem.trials.n_scored()[group])
+        moves = Moves(self.layout, self._allowed[group])
+        visited = self._search(group, moves, float(np.log(max(n_scored, 2))), proposal)
+        sure = inclusion(visited, self.layout) >= SURE
+        decided = Moves(self.layout, self._allowed[group] & sure)
         price = price_of_a_number(n_scored, moves.n_candidates)
-        search = Search(self._likelihood, self.layout, self._refit, moves, group, price)
-        starts, numbers = self._first_structures(moves, proposal)
-        visited = search.run(starts, numbers)
-        best = visited.fits[visited.best()]
+        strict = self._search(group, decided, price, proposal)
+        best = strict.fits[strict.best()]
         fit = self._refit(best.rows, best.group, best.numbers)
         coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
         equations = self.network_equations(group, coefficients)
-        return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, moves, n_scored)
+        return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, n_scored)
+
+    def _search(
+        self, group: int, moves: Moves, price: float, proposal: Mapping[str, Equation] | None
+    ) -> Visited:
+        search = Search(self._likelihood, self.layout, self._refit, moves, group, price)
+        return search.run(*self._first_structures(moves, proposal))
 
     def _first_structures(self, moves: Moves, proposal: Mapping[str, Equation] | None) -> tuple[Structures, np.ndarray]:
         """No learning at all, the delta rule, the delta rule with perseveration, and what SINDy proposes."""

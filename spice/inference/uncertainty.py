@@ -135,7 +135,7 @@ def in_model(fit: Fits, layout: Layout) -> np.ndarray:
 
 
 def close_structures(visited: Visited) -> list[int]:
-    """Places of structures within `CLOSE` units of the best, best first, without it."""
+    """Places of structures within `CLOSE` units of the best, best first."""
     scores = np.array(visited.scores)
-    order = np.argsort(scores)[1:]
+    order = np.argsort(scores)
     return [int(i) for i in order if scores[i] <= scores.min() + CLOSE]
