@@ -31,12 +31,16 @@ class Problem:
         Participant number of each group.
     chosen : np.ndarray of int, shape (n_modules,)
         Of each module 1 if it updates the chosen option alone, 0 if the others alone, else -1.
+    scales : np.ndarray, shape (n_terms,)
+        Largest size of each term's product of inputs: it is divided by that, so that numbers are in logit units
+        whatever rewards are counted in.
     """
 
     library: Library
     trials: Trials
     participants: list[int]
     chosen: np.ndarray
+    scales: np.ndarray
 
     def places(self, group: int, module: int) -> np.ndarray:
         """Factors wherever a module updates one participant's states, shape (n_places, n_factors)."""
@@ -94,15 +98,25 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     with torch.no_grad(), model.recording() as record:
         model(dataset.xs, batch_first=True)
     calls = {name: record.call(name).cpu() for name in config.rnn_modules}
-    action = record.signal("c_action").cpu()
+    action = dataset.xs[..., dataset.columns.choice].nan_to_num(0.0).transpose(0, 1)
     chosen = {name: _applies_to(call.action, action, dataset) for name, call in calls.items()}
     library = _make_library(model, config, degree, calls, chosen)
     sessions, kept, choices = _trials_in_use(dataset)
     modules, factors = _layout(library, config, calls, dataset, kept)
+    scales = _scales(factors, modules)
+    factors /= scales[:, None]
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
     groups = np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64)
     trials = Trials(modules, factors, choices, sessions, groups)
-    return Problem(library, trials, participants.tolist(), np.array([chosen[m.name] for m in library.modules]))
+    roles = np.array([chosen[module.name] for module in library.modules])
+    return Problem(library, trials, participants.tolist(), roles, scales[library.factor])
+
+
+def _scales(factors: np.ndarray, modules: np.ndarray) -> np.ndarray:
+    """Largest size of each product of inputs where something is updated; 1 for what is always 0."""
+    used = np.asarray((modules >= 0).any(1))[:, None]
+    largest = np.abs(np.where(used, factors, 0.0)).max((0, 2), initial=0.0)
+    return np.where(largest > 0, largest, 1.0)
 
 
 def _make_library(

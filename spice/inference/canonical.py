@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spice.inference.build import Problem
 from spice.inference.library import Library
 from spice.inference.structure import Layout, Structures
 
@@ -26,7 +27,7 @@ class Gauge:
 
 
 def canonical_parameters(
-    layout: Layout, chosen: np.ndarray, rows: Structures, numbers: np.ndarray
+    layout: Layout, problem: Problem, group: int, rows: Structures, numbers: np.ndarray
 ) -> tuple[dict[str, float], list[str]]:
     """Parameters of one model by the field's names.
 
@@ -34,8 +35,10 @@ def canonical_parameters(
     ----------
     layout : Layout
         Where numbers stand.
-    chosen : np.ndarray of int, shape (n_modules,)
-        1 for modules of the chosen option, 0 for those of the others.
+    problem : Problem
+        Candidate terms and trials.
+    group : int
+        The participant.
     rows : Structures
         One row.
     numbers : np.ndarray, shape (n_numbers,)
@@ -48,7 +51,7 @@ def canonical_parameters(
     unread : list of str
         States whose modules cannot be read so: they keep their polynomials.
     """
-    reading = _Reading(layout, chosen, rows, numbers)
+    reading = _Reading(layout, problem, group, rows, numbers)
     found: dict[str, float] = {}
     unread = []
     for state, name in enumerate(layout.library.states):
@@ -68,9 +71,15 @@ def canonical_parameters(
 class _Reading:
     """Reads the modules of one model."""
 
-    def __init__(self, layout: Layout, chosen: np.ndarray, rows: Structures, numbers: np.ndarray):
-        self._layout, self._chosen, self._rows, self._numbers = layout, chosen, rows, numbers
+    def __init__(self, layout: Layout, problem: Problem, group: int, rows: Structures, numbers: np.ndarray):
+        self._layout, self._rows, self._numbers = layout, rows, numbers
+        self._problem, self._group, self._chosen = problem, group, problem.chosen
         self._library: Library = layout.library
+
+    def _outcomes(self, term: int) -> np.ndarray:
+        """The different outcomes that the participant met in a module's outcome term, in their own units."""
+        places = self._problem.places(self._group, int(self._library.module[term]))
+        return np.unique(places[:, self._library.factor[term]]) * self._problem.scales[term]
 
     def _modules(self, state: int) -> tuple[int, int | None] | None:
         """Modules of the chosen option and of the others."""
@@ -109,21 +118,30 @@ class _Reading:
         own = self._library.own[learning]
         if outcome not in self._free(learning) or self._free(learning) - {own, outcome, crossed}:
             return None
-        a, b, s = self._own(learning), self._numbers[outcome], self._numbers[self._layout.starts[state]]
-        e = self._numbers[crossed] if crossed in self._free(learning) else 0.0
-        if a == 1.0 or 1 - a - e <= 0:
-            return None
-        beta = (b - e * s) / (1 - a - e)
+        scales = self._problem.scales
+        a, b, s = (
+            self._own(learning),
+            self._numbers[outcome] / scales[outcome],
+            self._numbers[self._layout.starts[state]],
+        )
+        if crossed in self._free(learning):
+            met = self._outcomes(outcome)
+            if len(met) != 2:  # a rate that depends on the outcome has a name for two outcomes only
+                return None
+            e = self._numbers[crossed] / scales[crossed]
+            kept = a + e * met
+            if (kept >= 1).any():
+                return None
+            fixed = (b * met - (1 - a) * s) / (1 - kept)  # where each outcome leads, if it always came
+            beta = (fixed[1] - fixed[0]) / (met[1] - met[0])
+            rates = {"alpha_reward": 1 - kept[1], "alpha_penalty": 1 - kept[0]}
+            s = beta * met[0] - fixed[0]
+        else:
+            if a >= 1:
+                return None
+            beta, rates = b / (1 - a), {"alpha": 1 - a}
         if beta == 0:
             return None
-        rates = (
-            {"alpha": 1 - a}
-            if crossed not in self._free(learning)
-            else {
-                "alpha_reward": 1 - a - e,
-                "alpha_penalty": 1 - a,
-            }
-        )
         found = {"beta": beta} | rates
         if others is not None:
             further = self._others(others, learning, beta, s)

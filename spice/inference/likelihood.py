@@ -1,10 +1,10 @@
 """Likelihood of rows: coefficients of some structure on the trials of some participant."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from spice.inference.data import Trials
 from spice.inference.kernel import evaluate_rows
@@ -41,12 +41,12 @@ class Likelihood:
     trials : Trials
         The trials.
     n_threads : int, optional
-        Threads over which rows are spread; default all cores.
+        Threads over which rows are spread; default those that torch may use.
     """
 
     def __init__(self, library: Library, trials: Trials, n_threads: int | None = None):
         self.library, self.trials = library, trials
-        self._n_threads = n_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self._n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._n_threads)
         ends = trials.sessions[trials.groups]
         self._lengths = np.diff(ends)

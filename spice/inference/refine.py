@@ -98,7 +98,7 @@ class Refinement:
         self._config, self._model = config, model
         self.problem: Problem = pose(model, config, dataset, degree)
         library = self.problem.library
-        self.layout = Layout(library)
+        self.layout = Layout(library, self.problem.scales)
         self._likelihood = Likelihood(library, self.problem.trials)
         extent, told_apart = self.problem.met()
         self._refit = Refit(self._likelihood, self.layout, extent, Limits(self.problem))
@@ -147,7 +147,8 @@ class Refinement:
     def network_equations(self, group: int, coefficients: np.ndarray) -> dict[str, Equation]:
         """Equations of one participant in the network's gauge."""
         inputs = {name: self._config.inputs(name) for name in self._config.rnn_modules}
-        return network_equations(self.problem.library, coefficients, inputs, self.starts, self.readout[group])
+        raw = coefficients[: self.problem.library.n_terms] / self.problem.scales
+        return network_equations(self.problem.library, raw, inputs, self.starts, self.readout[group])
 
     def model_with(self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]) -> BaseRNN:
         """A copy of the model with these equations and biases."""
@@ -180,9 +181,7 @@ class Refinement:
         equations = self.network_equations(group, coefficients)
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, n_scored)
 
-    def _search(
-        self, group: int, moves: Moves, price: float, proposal: Mapping[str, Equation] | None
-    ) -> Visited:
+    def _search(self, group: int, moves: Moves, price: float, proposal: Mapping[str, Equation] | None) -> Visited:
         search = Search(self._likelihood, self.layout, self._refit, moves, group, price)
         return search.run(*self._first_structures(moves, proposal))
 

@@ -110,21 +110,27 @@ class Refit:
             if not len(at):
                 break
             step = _damped_step(theta[at], gradient[at], fisher[at], damping[at], free[at], low[at], high[at])
-            step *= self._share_within_limits(rows[at], group[at], theta[at], step, basis[at])[:, None]
             promised = -(gradient[at] * step).sum(1) / 2
-            small = promised < enough
+            small = (promised >= 0) & (promised < enough)
             converged[at[small]] = True
             going[at[small]] = False
             at, step = at[~small], step[~small]
             if not len(at):
                 break
+            share = self._share_within_limits(rows[at], group[at], theta[at], step, basis[at])
+            step *= share[:, None]
             new = theta[at] + step
+            expected = -(gradient[at] * step).sum(1) - np.einsum("ri,rij,rj->r", step, fisher[at], step) / 2
             answer = self._evaluate(rows[at], group[at], new, basis[at])
-            better = answer[0] < nll[at]
+            gain = nll[at] - answer[0]
+            better = (gain > 0) & (share > 0)
             won = at[better]
             theta[won] = new[better]
             nll[won], gradient[won], fisher[won] = (part[better] for part in answer)
-            damping[at] = np.where(better, np.maximum(damping[at] / 10, DAMPING[0]), damping[at] * 10)
+            # trust the information as far as it foretold the gain: where it is too small, full steps overshoot
+            good, poor = better & (gain > 0.75 * expected), ~better | (gain < 0.25 * expected)
+            factor = np.where(good, 0.1, np.where(poor, 10.0, 1.0))
+            damping[at] = np.maximum(damping[at] * factor, DAMPING[0])
             going[at] = damping[at] < DAMPING[2]
         inverse = np.linalg.inv(basis)
         numbers = np.where(free, np.einsum("rij,rj->ri", basis, theta), 0.0)

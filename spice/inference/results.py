@@ -116,6 +116,8 @@ class Results:
 def canonical_block(results: Results) -> list[str]:
     """Lines that are printed below the equations: the canonical form, and what the data do not decide on."""
     lines = canonical_lines(results.canonical.estimates)
+    if not lines and not results.canonical.unread:
+        lines = ["no term is supported by the choices: logits = 0"]
     lines += [f"{name}: no canonical form, see its equations above" for name in results.canonical.unread]
     if len(results.undecided):
         terms = [f"{row.term} in {row.module} ({row.inclusion:.0%})" for row in results.undecided.itertuples()]
@@ -159,14 +161,19 @@ class Report:
         return CanonicalForm(estimates, gauge, unread)
 
     def _parameters(self, numbers: np.ndarray, fit: Fits) -> tuple[dict[str, float], list[str]]:
-        return canonical_parameters(self._refinement.layout, self._refinement.problem.chosen, fit.rows, numbers)
+        refinement = self._refinement
+        return canonical_parameters(refinement.layout, refinement.problem, self._group, fit.rows, numbers)
 
     def terms(self) -> pd.DataFrame:
         """One row per term of the equations, in the network's gauge."""
         estimates, _ = delta_method(lambda numbers: self._coefficients(numbers, self._found.fit), self._found.fit)
         sure = self._term_inclusion()
         present = {(name, term) for name, entry in self._found.equations.items() for term in entry.coefficients}
-        rows = [self._row(key[0], key[1], entry, sure[key]) for key, entry in estimates.items() if key in present]
+        rows = [
+            self._row(key[0], key[1], entry, sure[key])
+            for key, entry in estimates.items()
+            if key in present or key[0] == "bias"
+        ]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def undecided(self) -> pd.DataFrame:

@@ -58,6 +58,8 @@ class Layout:
     ----------
     library : Library
         Candidate terms.
+    scales : np.ndarray, shape (n_terms,), optional
+        What each term's product of inputs was divided by.
 
     Attributes
     ----------
@@ -72,8 +74,9 @@ class Layout:
         nothing stays (0: the last choice alone counts). Neither is a discovery.
     """
 
-    def __init__(self, library: Library):
+    def __init__(self, library: Library, scales: np.ndarray | None = None):
         self.library = library
+        self._scales = np.ones(library.n_terms) if scales is None else scales
         n_terms, n_states = library.n_terms, len(library.states)
         self.starts = n_terms + np.arange(n_states)
         self.biases = n_terms + n_states + np.arange(library.n_actions)
@@ -167,12 +170,13 @@ class Layout:
         """Outcomes lead to the same value as those of the first module: b = b' (1 - a) / (1 - a')."""
         own, base_own, base_b = self.library.own[m], self.library.own[self.base[m]], self.outcome[self.base[m]]
         a, a_base, b_base = value[where, own], value[where, base_own], value[where, base_b]
-        ratio = (1 - a) / np.maximum(1 - a_base, 1e-8)
-        value[where, self.outcome[m]] = b_base * ratio
-        slope[where, self.outcome[m]] = (
-            ratio[:, None] * slope[where, base_b]
-            - (b_base / np.maximum(1 - a_base, 1e-8))[:, None] * slope[where, own]
-            + (b_base * ratio / np.maximum(1 - a_base, 1e-8))[:, None] * slope[where, base_own]
+        unit = self._scales[self.outcome[m]] / self._scales[base_b]
+        rest = np.maximum(1 - a_base, 1e-8)
+        value[where, self.outcome[m]] = unit * b_base * (1 - a) / rest
+        slope[where, self.outcome[m]] = unit * (
+            ((1 - a) / rest)[:, None] * slope[where, base_b]
+            - (b_base / rest)[:, None] * slope[where, own]
+            + (b_base * (1 - a) / rest**2)[:, None] * slope[where, base_own]
         )
 
     def needed(self, jacobian: np.ndarray) -> np.ndarray:

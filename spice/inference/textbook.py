@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 GREEK = {
     "beta": "β",
     "alpha": "α",
-    "alpha_reward": "α(reward)",
-    "alpha_penalty": "α(no reward)",
+    "alpha_reward": "α(better outcome)",
+    "alpha_penalty": "α(worse outcome)",
     "alpha_choice": "α(choice)",
     "alpha_counterfactual": "α(counterfactual)",
 }
@@ -31,7 +31,7 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
     -------
     dict of str to sympy.Expr
         ``"Q_chosen"``, ``"Q_others"``, ``"K_chosen"``, ``"K_others"`` (next values, as far as they change) and
-        ``"logits"``, of ``Q``, ``K``, ``r`` (the option's outcome) and the parameters.
+        ``"logits"``, of ``Q``, ``K``, ``r`` (the option's outcome), the option's own ``bias``, and the parameters.
     """
     import sympy
 
@@ -43,7 +43,8 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
         if "alpha" in parameters:
             rate = symbols["alpha"]
         else:
-            rate = symbols["alpha_penalty"] + (symbols["alpha_reward"] - symbols["alpha_penalty"]) * r
+            better = sympy.Gt(r, q)  # of two outcomes one is better than any value between them, the other worse
+            rate = sympy.Piecewise((symbols["alpha_reward"], better), (symbols["alpha_penalty"], True))
         found["Q_chosen"] = q + rate * (r - q)
         if "forgetting" in parameters:
             target = symbols.get("forgetting_target", symbols["initial_value"])
@@ -55,8 +56,9 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
         rate = symbols.get("alpha_choice", sympy.Integer(1))
         found |= {"K_chosen": k + rate * (1 - k), "K_others": k - rate * k}
         logits += symbols["perseveration"] * k
-    biases = [symbols[name] for name in parameters if name.startswith("bias")]
-    found["logits"] = logits + sympy.Add(*biases)
+    if any(name.startswith("bias") for name in parameters):
+        logits += sympy.Symbol("bias", real=True)
+    found["logits"] = logits
     return found
 
 
@@ -76,8 +78,8 @@ def canonical_lines(estimates: Mapping[str, Estimate]) -> list[str]:
         if "alpha" in estimates:
             lines.append(f"Q ← Q + {value['alpha']} (r − Q)   chosen option")
         else:
-            lines.append(f"Q ← Q + {value['alpha_reward']} (r − Q) if r = 1   chosen option")
-            lines.append(f"Q ← Q + {value['alpha_penalty']} (r − Q) if r = 0   chosen option")
+            lines.append(f"Q ← Q + {value['alpha_reward']} (r − Q)   chosen option, the better outcome")
+            lines.append(f"Q ← Q + {value['alpha_penalty']} (r − Q)   chosen option, the worse outcome")
         if "forgetting" in estimates:
             target = value.get("forgetting_target", "Q0")
             lines.append(f"Q ← Q + {value['forgetting']} ({target} − Q)   other options")

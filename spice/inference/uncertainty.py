@@ -91,10 +91,10 @@ def delta_method(
         step = STEP * (1 + abs(numbers[k]))
         ahead, back = (function(numbers + sign * step * np.eye(len(numbers))[k]) for sign in (1, -1))
         slopes[:, k] = [(ahead[name] - back[name]) / (2 * step) for name in here]
-    needed = (slopes != 0).any(0)
-    cov = slopes[:, needed] @ cov[np.ix_(needed, needed)] @ slopes[:, needed].T
+    lost = np.isnan(np.diag(cov))
+    cov = slopes @ np.nan_to_num(cov) @ slopes.T
     errors = np.sqrt(np.maximum(np.diag(cov), 0.0))
-    errors[np.isnan(np.diag(cov))] = np.nan
+    errors[(slopes[:, lost] != 0).any(1)] = np.nan
     found = {name: interval(value, se, name in RATES) for (name, value), se in zip(here.items(), errors, strict=True)}
     return found, cov
 
