@@ -40,6 +40,10 @@ class StabilityWarning(SpiceWarning):
     """A discovered equation grows without bound over a session."""
 
 
+class FidelityWarning(SpiceWarning):
+    """Equations predict the data worse than the network they were distilled from."""
+
+
 class LibraryWarning(SpiceWarning):
     """Candidate terms that the data cannot tell apart were merged or dropped."""
 

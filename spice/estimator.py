@@ -14,7 +14,15 @@ from sklearn.exceptions import NotFittedError
 
 from spice.building import build_model, pooled, warn_if_shared
 from spice.equations import Equation, format_number, with_equations
-from spice.errors import ConfigError, DataError, FileError, SpiceWarning, did_you_mean
+from spice.errors import (
+    ConfigError,
+    DataError,
+    FidelityWarning,
+    FileError,
+    SpiceWarning,
+    StabilityWarning,
+    did_you_mean,
+)
 from spice.inference import Results, canonical_block, refine_equations
 from spice.parameters import check_parameters
 from spice.precoded import BANDIT_CONFIG, BanditRNN
@@ -27,6 +35,7 @@ from spice.resources.rnn import BaseRNN
 from spice.resources.validation import check_dataset
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
 from spice.sindy import find_equations
+from spice.sindy.fidelity import run_model, warn_if_unfaithful
 from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network, negative_log_likelihood
@@ -252,10 +261,14 @@ class SpiceEstimator(BaseEstimator):
         trained = distilled = time.perf_counter()
         own = dataset if model.n_participants > 1 else pooled(dataset)
         try:
-            self._distil(own, visited, to_distil)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", SpiceWarning)
+                self._distil(own, visited, to_distil)
             distilled = time.perf_counter()
-            if self.refine:
-                self._refine(own)
+            refined = self.refine and self._refine(own)
+            for entry in said:  # what is true of SINDy's equations alone is of no interest once they are refined
+                if not (refined and issubclass(entry.category, (StabilityWarning, FidelityWarning))):
+                    warnings.warn(entry.message, stacklevel=2)
         except KeyboardInterrupt:
             warnings.warn(INTERRUPTED[hasattr(self, "sindy_equations_")], SpiceWarning, stacklevel=2)
         ended = time.perf_counter()
@@ -303,16 +316,20 @@ class SpiceEstimator(BaseEstimator):
         self._set_equations(equations, model)
         self.sindy_equations_ = self.equations_
 
-    def _refine(self, dataset: DatasetRNN) -> None:
-        """Stage 3."""
+    def _refine(self, dataset: DatasetRNN) -> bool:
+        """Stage 3; whether the model can be refined."""
         shared = self.rnn_model_.n_participants == 1
         numbers = {label: 0 if shared else self.participants_.index(label) for label in self.sindy_equations_}
         proposals = {numbers[label]: entry for label, entry in self.sindy_equations_.items()}
         stage = refine_equations(self.rnn_model_, self._config, dataset, proposals, self.sindy_degree)
         if stage is None:
-            return
+            return False
         self._set_equations(stage.equations, stage.model)
         self._set_results({label: stage.results[number] for label, number in numbers.items()})
+        own = dataset[torch.isin(dataset.participants, torch.as_tensor(list(proposals)))]
+        noise = float(sum(parameter.numel() for parameter in self.rnn_model_.parameters()))
+        warn_if_unfaithful(run_model(self.rnn_model_, own), run_model(self.spice_model_, own), own, by_chance=noise)
+        return True
 
     def _set_results(self, results: dict[Any, Results]) -> None:
         self._results = results
@@ -626,6 +643,8 @@ class SpiceEstimator(BaseEstimator):
 
     def __getattr__(self, name: str) -> Any:
         """Say that an attribute of a fit is not there yet."""
+        if name in ("canonical_", "undecided_") and {"rnn_model_", "spice_model_"} & set(vars(self)):
+            raise NotFittedError(f"there is no {name}: the equations were not refined (refine=True, and fit).")
         if name in ("rnn_agent", "spice_agent") or (name.endswith("_") and not name.startswith("_")):
             raise NotFittedError(f"there is no {name} yet; call fit or load_spice first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

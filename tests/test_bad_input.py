@@ -309,7 +309,7 @@ def test_equations_that_grow_without_bound():
     xs, ys = arrays()
     data = DatasetRNN(xs, ys, labels={"participant": ["anna"]})
     with pytest.warns(StabilityWarning) as caught:
-        estimator = make(Growing, epochs=200).fit(data)
+        estimator = make(Growing, epochs=200, refine=False).fit(data)
     messages = [str(entry.message) for entry in caught if entry.category is StabilityWarning]
     assert messages == [
         "equations that grow without bound over a session: participant 'anna', module 'x_value_reward_chosen', "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from spice.equations.module import STATE_LIMIT
-from spice.errors import SpiceWarning, StabilityWarning
+from spice.errors import FidelityWarning, StabilityWarning
 from spice.resources.dataset import DatasetRNN
 from spice.resources.recording import Recorder
 from spice.resources.rnn import BaseRNN
@@ -101,14 +101,24 @@ def warn_of_diverging(found: Sequence[tuple[int, str]], dataset: DatasetRNN, men
     warnings.warn(f"equations that grow without bound over a session: {shown}. {fate}", StabilityWarning, stacklevel=5)
 
 
-def warn_if_unfaithful(network: Run, equations: Run, dataset: DatasetRNN) -> None:
-    """Warn about equations that predict the data much worse than their network."""
+def warn_if_unfaithful(network: Run, equations: Run, dataset: DatasetRNN, by_chance: float = 0.0) -> None:
+    """Warn about equations that predict the data much worse than their network.
+
+    Parameters
+    ----------
+    network, equations : Run
+        Their passes over the data.
+    dataset : DatasetRNN
+        The data.
+    by_chance : float, default 0
+        What the network may have gained by fitting noise, nats.
+    """
     before, after = (run.loss / max(dataset.n_scored, 1) for run in (network, equations))
-    if after - before > LOSS:
+    if after - before > LOSS and equations.loss - network.loss > by_chance:
         warnings.warn(
             f"the equations predict the data worse than the network: negative log-likelihood {after:.3f} against "
             f"{before:.3f} per trial. What the network does is not in their library: raise sindy_degree, lower "
             "sindy_threshold, or give the model further signals.",
-            SpiceWarning,
+            FidelityWarning,
             stacklevel=5,
         )
