@@ -197,7 +197,7 @@ def gauges(
     layout : Layout
         Where numbers stand.
     parameters : mapping of str to float
-        From `canonical_parameters`.
+        From `canonical_parameters`; states that cannot be read have no gauge, whatever is returned for them here.
     starts, readout : np.ndarray, shape (n_states,)
         The network's start values and readout.
     """

@@ -55,6 +55,7 @@ class Moves:
 
     def neighbours(self, row: Structures) -> Structures:
         """All structures one or two steps away that make sense, without the row itself."""
+        row = self.settle(row)
         if not self._steps:
             return row[[]]
         single = [self._apply(row, step) for step in self._steps]
@@ -107,6 +108,7 @@ class Moves:
                 sense &= ~rows.free[:, constant] | (own_free & ~driven[:, m] & ~rows.tied[:, m])
             if value and m != base:  # with two options, learning about the other one is the same model mirrored
                 sense &= ~driven[:, m] | driven[:, base]
+                sense &= ~(rows.tied[:, m] & rows.free[:, layout.outcome[m]])
                 sense &= ~rows.tied[:, m] | (
                     own_free & rows.free[:, library.own[base]] & rows.free[:, layout.outcome[base]]
                 )

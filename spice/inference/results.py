@@ -158,7 +158,7 @@ class Report:
         estimates, _ = delta_method(lambda numbers: self._parameters(numbers, fit)[0], fit)
         values = {name: entry.value for name, entry in estimates.items()}
         gauge = gauges(refinement.layout, values, refinement.starts, refinement.readout[self._group])
-        return CanonicalForm(estimates, gauge, unread)
+        return CanonicalForm(estimates, {name: entry for name, entry in gauge.items() if name not in unread}, unread)
 
     def _parameters(self, numbers: np.ndarray, fit: Fits) -> tuple[dict[str, float], list[str]]:
         refinement = self._refinement

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import norm
 
 from spice.inference.canonical import RATES
@@ -88,9 +89,15 @@ def delta_method(
     here = function(numbers)
     slopes = np.zeros((len(here), len(numbers)))
     for k in np.flatnonzero(fit.rows.free[0]):
-        step = STEP * (1 + abs(numbers[k]))
-        ahead, back = (function(numbers + sign * step * np.eye(len(numbers))[k]) for sign in (1, -1))
-        slopes[:, k] = [(ahead[name] - back[name]) / (2 * step) for name in here]
+        step = STEP * (1 + abs(numbers[k])) * np.eye(len(numbers))[k]
+        ahead, back = function(numbers + step), function(numbers - step)
+        # at a limit the form may be read on one side only
+        sides = [side for side in (ahead, back) if set(side) == set(here)]
+        if len(sides) == 2:
+            slopes[:, k] = [(ahead[name] - back[name]) / (2 * step[k]) for name in here]
+        elif sides:
+            sign = 1 if sides[0] is ahead else -1
+            slopes[:, k] = [sign * (sides[0][name] - here[name]) / step[k] for name in here]
     lost = np.isnan(np.diag(cov))
     cov = slopes @ np.nan_to_num(cov) @ slopes.T
     errors = np.sqrt(np.maximum(np.diag(cov), 0.0))
@@ -104,7 +111,7 @@ def interval(value: float, se: float, is_rate: bool) -> Estimate:
     z = float(norm.isf(0.025))
     if is_rate and 0 < value < 1 and np.isfinite(se):
         centre, width = np.log(value / (1 - value)), z * se / (value * (1 - value))
-        low, high = 1 / (1 + np.exp(-(centre - width))), 1 / (1 + np.exp(-(centre + width)))
+        low, high = expit(centre - width), expit(centre + width)
         return Estimate(float(value), float(se), float(low), float(high))
     return Estimate(float(value), float(se), float(value - z * se), float(value + z * se))
 
