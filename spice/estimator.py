@@ -4,10 +4,9 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -40,6 +39,9 @@ from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network, negative_log_likelihood
 from spice.training.scales import set_input_scales
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["SpiceConfig", "SpiceEstimator"]
 
@@ -467,7 +469,7 @@ class SpiceEstimator(BaseEstimator):
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
 
-    def summary(self, form: str = "terms") -> pd.DataFrame:
+    def summary(self, form: str = "terms") -> "pd.DataFrame":
         """Estimates with their uncertainty.
 
         Parameters
@@ -481,6 +483,8 @@ class SpiceEstimator(BaseEstimator):
             Columns participant, module, term, estimate, se, ci_low, ci_high (95 %), inclusion (probability that the
             term is in the model), sindy (SINDy's first value); only what is in the model.
         """
+        import pandas as pd
+
         if form not in ("terms", "canonical"):
             raise ConfigError(f"form={form!r} is unknown; choose 'terms' or 'canonical'.")
         self._check_fitted()

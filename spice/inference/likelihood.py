@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from spice.inference.data import Trials
-from spice.inference.kernel import evaluate_rows
 from spice.inference.library import Library
 
 WORTH_A_THREAD = 20_000  # trials x rows
@@ -45,7 +44,9 @@ class Likelihood:
     """
 
     def __init__(self, library: Library, trials: Trials, n_threads: int | None = None):
-        self.library, self.trials = library, trials
+        from spice.inference.kernel import evaluate_rows  # the compiler takes a second to import
+
+        self.library, self.trials, self._kernel = library, trials, evaluate_rows
         self._n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._n_threads)
         ends = trials.sessions[trials.groups]
@@ -95,7 +96,7 @@ class Likelihood:
 
     def _evaluate(self, coefficients, numbers, group, nll, gradient, fisher) -> None:
         library, trials = self.library, self.trials
-        evaluate_rows(
+        self._kernel(
             coefficients,
             numbers,
             group,

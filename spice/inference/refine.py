@@ -176,6 +176,11 @@ class Refinement:
         price = price_of_a_number(n_scored, moves.n_candidates)
         strict = self._search(group, decided, price, proposal)
         best = strict.fits[strict.best()]
+        # terms that share overwhelming evidence are none of them sure, and still one of them has to stay
+        everything = Fits.concatenate(visited.fits)
+        scores = 2 * everything.nll + price * moves.sizes(everything.rows)
+        if scores.min() < min(strict.scores) - price:
+            best = everything[[int(scores.argmin())]]
         fit = self._refit(best.rows, best.group, best.numbers)
         coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
         equations = self.network_equations(group, coefficients)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from spice.equations import Equation
 from spice.inference.canonical import Gauge, canonical_parameters, gauges
@@ -17,6 +16,7 @@ from spice.inference.textbook import canonical_equations, canonical_lines
 from spice.inference.uncertainty import Estimate, close_structures, delta_method, in_model, inclusion
 
 if TYPE_CHECKING:
+    import pandas as pd
     import sympy
 
 COLUMNS = ["participant", "module", "term", "estimate", "se", "ci_low", "ci_high", "inclusion", "sindy"]
@@ -50,13 +50,13 @@ class CanonicalForm:
         """The updates as sympy expressions."""
         return canonical_equations(self.parameters)
 
-    def table(self, participant: Any) -> pd.DataFrame:
+    def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""
         rows = [
             [participant, "", name, entry.value, entry.se, entry.low, entry.high, np.nan, np.nan]
             for name, entry in self.estimates.items()
         ]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return _table(rows)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Results:
 
     sindy: Mapping[str, Equation]
     canonical: CanonicalForm
-    terms: pd.DataFrame
-    undecided: pd.DataFrame
+    terms: "pd.DataFrame"
+    undecided: "pd.DataFrame"
 
     def to_plain(self) -> dict[str, Any]:
         """The same as lists, numbers and text, for files."""
@@ -107,10 +107,14 @@ class Results:
             {str(name): Gauge(*map(float, entry)) for name, entry in plain["gauge"].items()},
             [str(name) for name in plain["unread"]],
         )
-        tables = [
-            pd.DataFrame([[label, *row] for row in plain[name]], columns=COLUMNS) for name in ("terms", "undecided")
-        ]
+        tables = [_table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided")]
         return Results(sindy, form, *tables)
+
+
+def _table(rows: list[list[Any]]) -> "pd.DataFrame":
+    import pandas as pd  # takes a while to import
+
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def canonical_block(results: Results) -> list[str]:
@@ -164,7 +168,7 @@ class Report:
         refinement = self._refinement
         return canonical_parameters(refinement.layout, refinement.problem, self._group, fit.rows, numbers)
 
-    def terms(self) -> pd.DataFrame:
+    def terms(self) -> "pd.DataFrame":
         """One row per term of the equations, in the network's gauge."""
         estimates, _ = delta_method(lambda numbers: self._coefficients(numbers, self._found.fit), self._found.fit)
         sure = self._term_inclusion()
@@ -174,9 +178,9 @@ class Report:
             for key, entry in estimates.items()
             if key in present or key[0] == "bias"
         ]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return _table(rows)
 
-    def undecided(self) -> pd.DataFrame:
+    def undecided(self) -> "pd.DataFrame":
         """Terms of structures within 2 units of the best that the best does not have, each with its estimate there."""
         library, layout = self._refinement.problem.library, self._refinement.layout
         seen = in_model(self._found.fit, layout)[0]
@@ -197,7 +201,7 @@ class Report:
                     module, term = "bias", f"bias_{number - layout.biases[0]}"
                     entry = values[library.n_terms + number - layout.biases[0]]
                 rows.append(self._row(module, term, entry, self._inclusion[number]))
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return _table(rows)
 
     def _search_coefficients(self, rows: Structures, numbers: np.ndarray) -> dict[int, float]:
         """All coefficients in the search's gauge."""

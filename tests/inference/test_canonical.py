@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from spice.inference.canonical import gauges
-from spice.inference.refine import Refinement
+from spice.inference.refine import Refined, Refinement
+from spice.inference.refit import Fits
 from spice.inference.results import Report
+from spice.inference.search import Visited
 from spice.precoded import CHOICE_CONFIG, RESCORLA_WAGNER_CONFIG, ChoiceRNN, RescorlaWagnerRNN
 from spice.resources.agents import replay
 from spice.resources.bandits import AgentQ
@@ -420,20 +422,16 @@ def two_values(helpers, played):
     for key, value in zip(keys, (0.4, 1.2, 0.9, 0.3), strict=True):
         numbers[helpers.number_of(layout, *key)] = value
     numbers[layout.starts] = 1.0, 2.0
-    found = helpers.read(refinement.problem, layout, helpers.structure(layout, keys), numbers)
-    return refinement, *found
+    row, n = helpers.structure(layout, keys), layout.n_numbers
+    fit = Fits(row, np.zeros(1, int), numbers[None], np.zeros(1), np.eye(n)[None], np.ones(1, bool))
+    found = Refined({}, np.zeros(played.n_actions), fit, Visited([fit], [0.0], {}), played.n_scored)
+    return Report(refinement, 0, found, "anna", {}).canonical()
 
 
 def test_a_second_value_is_unread(two_values):
-    _, found, unread = two_values
-    assert unread == ["x_slow"]
-    assert found == pytest.approx({"beta": 2.0, "alpha": 0.6, "initial_value": 0.5})
-
-
-@pytest.mark.xfail(strict=True, reason="every value state is given the gauge of the first")
-def test_what_is_unread_has_no_gauge(two_values):
-    refinement, found, _ = two_values
-    assert list(gauges(refinement.layout, found, refinement.starts, refinement.readout[0])) == ["x_fast"]
+    """And has no gauge: its scale is not the first one's."""
+    assert two_values.unread == ["x_slow"] and list(two_values.gauge) == ["x_fast"]
+    assert two_values.parameters == pytest.approx({"beta": 2.0, "alpha": 0.6, "initial_value": 0.5})
 
 
 def test_other_models_are_read_too(helpers, played):

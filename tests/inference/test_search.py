@@ -148,16 +148,13 @@ def test_a_participant_without_a_scored_choice(random_data, helpers):
     assert refined.n_scored == 0 and refined.fit.nll[0] == 0 and structure_of(refinement, refined) == (set(), set())
 
 
-SHARED = pytest.mark.xfail(
-    strict=True, reason="several terms share overwhelming evidence: none of them is sure, so none is reported"
-)
 STRONG = {  # simulated in 4 sessions of 100 trials
     "slow trace": ({"beta_reward": 0.0, "beta_choice": 3.0, "alpha_choice": 0.3}, 3),
     "bias": ({"beta_reward": 0.0, "bias": (0.0, 3.0)}, 0),
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("slow trace", marks=SHARED), "bias"])
+@pytest.mark.parametrize("name", [pytest.param("slow trace"), "bias"])
 def test_overwhelming_evidence_is_not_ignored(helpers, name):
     """Whatever the choices leave open, what is reported loses no more than some prices against the best structure."""
     parameters, seed = STRONG[name]
@@ -167,7 +164,6 @@ def test_overwhelming_evidence_is_not_ignored(helpers, name):
     assert 2 * lost <= 4 * price
 
 
-@SHARED
 def test_the_same_choice_throughout(helpers):
     """Whatever explains it, something does: chance would be 83 nats."""
     data = helpers.simulated(4, 30, seed=0, bias=(0.0, 50.0), beta_reward=0.0)
