@@ -9,6 +9,7 @@ from spice.inference.build import Problem
 from spice.inference.library import Library
 from spice.inference.structure import Layout, Structures
 
+ROUNDING = 1e-9
 RATES = ("alpha", "alpha_reward", "alpha_penalty", "forgetting", "alpha_choice", "alpha_counterfactual")
 
 
@@ -125,20 +126,13 @@ class _Reading:
             self._numbers[self._layout.starts[state]],
         )
         if crossed in self._free(learning):
-            met = self._outcomes(outcome)
-            if len(met) != 2:  # a rate that depends on the outcome has a name for two outcomes only
+            both = self._two_rates(outcome, crossed, a, b, s)
+            if both is None:
                 return None
-            e = self._numbers[crossed] / scales[crossed]
-            kept = a + e * met
-            if (kept >= 1).any():
-                return None
-            fixed = (b * met - (1 - a) * s) / (1 - kept)  # where each outcome leads, if it always came
-            beta = (fixed[1] - fixed[0]) / (met[1] - met[0])
-            rates = {"alpha_reward": 1 - kept[1], "alpha_penalty": 1 - kept[0]}
-            s = beta * met[0] - fixed[0]
+            beta, s, rates = both
+        elif a >= 1:
+            return None
         else:
-            if a >= 1:
-                return None
             beta, rates = b / (1 - a), {"alpha": 1 - a}
         if beta == 0:
             return None
@@ -149,6 +143,28 @@ class _Reading:
                 return None
             found |= further
         return {name: float(value) for name, value in (found | {"initial_value": s / beta}).items()}
+
+    def _two_rates(
+        self, outcome: int, crossed: int, a: float, b: float, s: float
+    ) -> tuple[float, float, dict[str, float]] | None:
+        """Inverse temperature, start times inverse temperature, and the rates for the better and the worse outcome."""
+        met = self._outcomes(outcome)
+        if len(met) != 2:  # a rate that depends on the outcome has a name for two outcomes only
+            return None
+        e = self._numbers[crossed] / self._problem.scales[crossed]
+        kept, moved = a + e * met, b * met - (1 - a) * s
+        rates = {"alpha_reward": 1 - kept[1], "alpha_penalty": 1 - kept[0]}
+        learned = kept < 1
+        if learned.all():
+            fixed = moved / (1 - kept)  # where each outcome leads, if it always came
+            beta = (fixed[1] - fixed[0]) / (met[1] - met[0])
+            return beta, beta * met[0] - fixed[0], rates
+        if not learned.any() or abs(moved[~learned][0]) > ROUNDING * abs(moved[learned][0]):
+            return None
+        # one outcome leaves the value as it is: start and inverse temperature are one number; the start is set midway
+        fixed, start = moved[learned][0] / (1 - kept[learned][0]), met.mean()
+        beta = fixed / (met[learned][0] - start)
+        return beta, beta * start, rates
 
     def _others(self, others: int, learning: int, beta: float, s: float) -> dict[str, float] | None:
         """Forgetting, or learning from outcomes of options that were not chosen."""

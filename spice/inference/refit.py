@@ -28,10 +28,12 @@ class Fits:
         Participant of each.
     numbers : np.ndarray, shape (n_rows, n_numbers)
         Estimates; 0 where not free.
+    loss : np.ndarray, shape (n_rows,)
+        What was made small: negative log-likelihood, nats, plus the priors' part.
     nll : np.ndarray, shape (n_rows,)
         Negative log-likelihood, nats.
     fisher : np.ndarray, shape (n_rows, n_numbers, n_numbers)
-        Expected information about the free numbers.
+        Expected information of the choices about the free numbers, without the priors'.
     converged : np.ndarray of bool, shape (n_rows,)
         Whether no step promises more.
     """
@@ -39,6 +41,7 @@ class Fits:
     rows: Structures
     group: np.ndarray
     numbers: np.ndarray
+    loss: np.ndarray
     nll: np.ndarray
     fisher: np.ndarray
     converged: np.ndarray
@@ -56,7 +59,7 @@ class Fits:
         return Fits(rows, *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[1:]))
 
 
-_FIELDS = ("rows", "group", "numbers", "nll", "fisher", "converged")
+_FIELDS = ("rows", "group", "numbers", "loss", "nll", "fisher", "converged")
 
 
 class Refit:
@@ -82,7 +85,9 @@ class Refit:
             for m in range(len(library.modules))
         ]
 
-    def __call__(self, rows: Structures, group: np.ndarray, numbers: np.ndarray, enough: float = ENOUGH) -> Fits:
+    def __call__(
+        self, rows: Structures, group: np.ndarray, numbers: np.ndarray, enough: float | np.ndarray = ENOUGH
+    ) -> Fits:
         """Fit rows from given numbers on.
 
         Parameters
@@ -93,9 +98,10 @@ class Refit:
             Participant of each row.
         numbers : np.ndarray, shape (n_rows, n_numbers)
             Where to begin.
-        enough : float
+        enough : float or np.ndarray, shape (n_rows,)
             Promised decrease, in nats, below which a row has converged.
         """
+        enough = np.broadcast_to(enough, len(rows))
         rows = self._layout.with_starts(rows)
         n_rows, n = numbers.shape
         basis, low, high = self._bounds(rows, group)
@@ -103,15 +109,15 @@ class Refit:
         theta = np.where(free, np.einsum("rij,rj->ri", np.linalg.inv(basis), np.where(free, numbers, 0.0)), 0.0)
         theta = np.clip(theta, low, high)
         theta = theta * self._share_within_limits(rows, group, np.zeros_like(theta), theta, basis)[:, None]
-        nll, gradient, fisher = self._evaluate(rows, group, theta, basis)
-        damping, going, converged = np.full(n_rows, DAMPING[1]), np.isfinite(nll), np.zeros(n_rows, bool)
+        loss, gradient, curvature = self._evaluate(rows, group, theta, basis)
+        damping, going, converged = np.full(n_rows, DAMPING[1]), np.isfinite(loss), np.zeros(n_rows, bool)
         for _ in range(ITERATIONS):
             at = np.flatnonzero(going)
             if not len(at):
                 break
-            step = _damped_step(theta[at], gradient[at], fisher[at], damping[at], free[at], low[at], high[at])
+            step = _damped_step(theta[at], gradient[at], curvature[at], damping[at], free[at], low[at], high[at])
             promised = -(gradient[at] * step).sum(1) / 2
-            small = (promised >= 0) & (promised < enough)
+            small = (promised >= 0) & (promised < enough[at])
             converged[at[small]] = True
             going[at[small]] = False
             at, step = at[~small], step[~small]
@@ -120,13 +126,13 @@ class Refit:
             share = self._share_within_limits(rows[at], group[at], theta[at], step, basis[at])
             step *= share[:, None]
             new = theta[at] + step
-            expected = -(gradient[at] * step).sum(1) - np.einsum("ri,rij,rj->r", step, fisher[at], step) / 2
+            expected = -(gradient[at] * step).sum(1) - np.einsum("ri,rij,rj->r", step, curvature[at], step) / 2
             answer = self._evaluate(rows[at], group[at], new, basis[at])
-            gain = nll[at] - answer[0]
+            gain = loss[at] - answer[0]
             better = (gain > 0) & (share > 0)
             won = at[better]
             theta[won] = new[better]
-            nll[won], gradient[won], fisher[won] = (part[better] for part in answer)
+            loss[won], gradient[won], curvature[won] = (part[better] for part in answer)
             # trust the information as far as it foretold the gain: where it is too small, full steps overshoot
             good, poor = better & (gain > 0.75 * expected), ~better | (gain < 0.25 * expected)
             factor = np.where(good, 0.1, np.where(poor, 10.0, 1.0))
@@ -134,10 +140,13 @@ class Refit:
             going[at] = damping[at] < DAMPING[2]
         inverse = np.linalg.inv(basis)
         numbers = np.where(free, np.einsum("rij,rj->ri", basis, theta), 0.0)
-        return Fits(rows, group, numbers, nll, inverse.transpose(0, 2, 1) @ fisher @ inverse, converged)
+        prior = self._layout.precisions * free
+        nll = loss - (prior * numbers**2).sum(1) / 2
+        fisher = inverse.transpose(0, 2, 1) @ curvature @ inverse - prior[:, :, None] * np.eye(n)
+        return Fits(rows, group, numbers, loss, nll, fisher, converged)
 
     def _evaluate(self, rows: Structures, group, theta, basis):
-        """Value, gradient and information by the bounded numbers."""
+        """Loss, gradient and curvature, priors included, by the bounded numbers."""
         numbers = np.einsum("rij,rj->ri", basis, theta)
         coefficients, jacobian = self._layout.coefficients(numbers, rows)
         jacobian = jacobian @ basis
@@ -145,11 +154,11 @@ class Refit:
         pull = self._layout.precisions * numbers * rows.free
         gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient) + np.einsum("rij,ri->rj", basis, pull)
         prior = (self._layout.precisions * rows.free)[:, :, None] * basis
-        fisher = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian + basis.transpose(0, 2, 1) @ prior
+        curvature = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian + basis.transpose(0, 2, 1) @ prior
         loss = answer.nll + (pull * numbers).sum(1) / 2
         usable = self._limits.kept(coefficients, group)
-        usable &= np.isfinite(fisher).all((1, 2)) & np.isfinite(gradient).all(1)
-        return np.where(usable, loss, np.inf), gradient, fisher
+        usable &= np.isfinite(curvature).all((1, 2)) & np.isfinite(gradient).all(1)
+        return np.where(usable, loss, np.inf), gradient, curvature
 
     def _bounds(self, rows: Structures, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A basis in which multipliers are numbers of their own, and their bounds.

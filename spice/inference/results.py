@@ -13,12 +13,13 @@ from spice.inference.refine import Refined, Refinement
 from spice.inference.refit import Fits
 from spice.inference.structure import Structures
 from spice.inference.textbook import canonical_equations, canonical_lines
-from spice.inference.uncertainty import Estimate, close_structures, delta_method, in_model, inclusion
+from spice.inference.uncertainty import Estimate, close_structures, delta_method, inclusion, structure_weights
 
 if TYPE_CHECKING:
     import pandas as pd
     import sympy
 
+NEGLIGIBLE = 1e-6  # weight of a structure
 COLUMNS = ["participant", "module", "term", "estimate", "se", "ci_low", "ci_high", "inclusion", "sindy"]
 
 
@@ -34,11 +35,15 @@ class CanonicalForm:
         How each of the network's states follows from its canonical one.
     unread : list of str
         States whose modules cannot be read so: they keep their polynomials.
+    inclusion : dict of str to float
+        Probability of each parameter to be in the model, from the weights of all structures that were fitted; also of
+        parameters that the model does not have.
     """
 
     estimates: dict[str, Estimate]
     gauge: dict[str, Gauge]
     unread: list[str]
+    inclusion: dict[str, float]
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -53,7 +58,7 @@ class CanonicalForm:
     def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""
         rows = [
-            [participant, "", name, entry.value, entry.se, entry.low, entry.high, np.nan, np.nan]
+            [participant, "", name, *astuple(entry), self.inclusion.get(name, np.nan), np.nan]
             for name, entry in self.estimates.items()
         ]
         return _table(rows)
@@ -85,6 +90,7 @@ class Results:
             "estimates": {name: list(astuple(entry)) for name, entry in self.canonical.estimates.items()},
             "gauge": {name: list(astuple(entry)) for name, entry in self.canonical.gauge.items()},
             "unread": list(self.canonical.unread),
+            "inclusion": dict(self.canonical.inclusion),
             "terms": self.terms[COLUMNS[1:]].values.tolist(),
             "undecided": self.undecided[COLUMNS[1:]].values.tolist(),
         }
@@ -106,6 +112,7 @@ class Results:
             {str(name): Estimate(*map(float, entry)) for name, entry in plain["estimates"].items()},
             {str(name): Gauge(*map(float, entry)) for name, entry in plain["gauge"].items()},
             [str(name) for name in plain["unread"]],
+            {str(name): float(value) for name, value in plain["inclusion"].items()},
         )
         tables = [_table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided")]
         return Results(sindy, form, *tables)
@@ -162,7 +169,17 @@ class Report:
         estimates, _ = delta_method(lambda numbers: self._parameters(numbers, fit)[0], fit)
         values = {name: entry.value for name, entry in estimates.items()}
         gauge = gauges(refinement.layout, values, refinement.starts, refinement.readout[self._group])
-        return CanonicalForm(estimates, {name: entry for name, entry in gauge.items() if name not in unread}, unread)
+        gauge = {name: entry for name, entry in gauge.items() if name not in unread}
+        return CanonicalForm(estimates, gauge, unread, self._parameter_inclusion())
+
+    def _parameter_inclusion(self) -> dict[str, float]:
+        """Weights of the structures that have a parameter, added up."""
+        weights, found = structure_weights(self._found.visited), dict[str, float]()
+        for place in np.flatnonzero(weights > NEGLIGIBLE).tolist():
+            fit = self._found.visited.fits[place]
+            for name in self._parameters(fit.numbers[0], fit)[0]:
+                found[name] = found.get(name, 0.0) + float(weights[place])
+        return found
 
     def _parameters(self, numbers: np.ndarray, fit: Fits) -> tuple[dict[str, float], list[str]]:
         refinement = self._refinement
@@ -183,13 +200,13 @@ class Report:
     def undecided(self) -> "pd.DataFrame":
         """Terms of structures within 2 units of the best that the best does not have, each with its estimate there."""
         library, layout = self._refinement.problem.library, self._refinement.layout
-        seen = in_model(self._found.fit, layout)[0]
+        seen = layout.present(self._found.fit.rows)[0]
         rows = []
         for place in close_structures(self._found.visited):
             fit = self._found.visited.fits[place]
-            new = np.flatnonzero(in_model(fit, layout)[0] & ~seen)
+            new = np.flatnonzero(layout.present(fit.rows)[0] & ~seen)
             new = new[~np.isin(new, layout.starts)]
-            seen = seen | in_model(fit, layout)[0]
+            seen = seen | layout.present(fit.rows)[0]
             if not len(new):
                 continue
             values, _ = delta_method(partial(self._search_coefficients, fit.rows), fit)

@@ -1,18 +1,22 @@
-"""Search for the structure that the choices support, one participant at a time.
+"""Search for the structure that the choices of one participant support.
 
 From every structure that is fitted, the likelihood of all neighbours is predicted at once: a quadratic with the
 gradient and Fisher information of the whole library, which is the score test of a term to add and the Wald test of one
 to drop, and serves swaps, pairs and ties alike. Only the most promising ones are refitted.
+
+A search is a dialogue (`spice.inference.together`): it asks for fits, so that those of all participants are one batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from spice.inference.likelihood import Likelihood
+from spice.inference.likelihood import Answer
 from spice.inference.moves import Moves
-from spice.inference.refit import ROUGHLY, Fits, Refit, newton_steps
+from spice.inference.refit import Fits, newton_steps
 from spice.inference.structure import Layout, Structures
+from spice.inference.together import Dialogue, ToEvaluate, ToFit
 
 TRIED = 6  # neighbours refitted at a time
 PATIENCE = 2  # such batches without a better one before a structure is taken as the best around
@@ -40,28 +44,43 @@ class Visited:
         """The best one's place."""
         return int(np.argmin(self.scores))
 
+    def add(self, key: bytes, fit: Fits, score: float) -> None:
+        """Keep one more."""
+        self.places[key] = len(self.fits)
+        self.fits.append(fit)
+        self.scores.append(score)
+
 
 class Search:
     """Search by moves for one participant.
 
     Parameters
     ----------
-    likelihood, layout, refit
-        Of the problem.
+    layout : Layout
+        Where numbers stand.
     moves : Moves
         Neighbours.
     group : int
         The participant.
-    price : float
-        What each number costs, in units of twice the log-likelihood.
+    penalty : callable
+        What so many numbers cost, in units of twice the log-likelihood.
+    known : Visited, optional
+        Structures that were fitted before: their fits are taken from there.
     """
 
-    def __init__(self, likelihood: Likelihood, layout: Layout, refit: Refit, moves: Moves, group: int, price: float):
-        self._likelihood, self._layout, self._refit, self._moves = likelihood, layout, refit, moves
-        self._group, self._price = group, price
+    def __init__(
+        self,
+        layout: Layout,
+        moves: Moves,
+        group: int,
+        penalty: Callable[[np.ndarray], np.ndarray],
+        known: Visited | None = None,
+    ):
+        self._layout, self._moves, self._group, self._penalty = layout, moves, group, penalty
+        self._known = known or Visited()
         self.visited = Visited()
 
-    def run(self, starts: Structures, numbers: np.ndarray) -> Visited:
+    def run(self, starts: Structures, numbers: np.ndarray) -> Dialogue[Visited]:
         """Search from several structures.
 
         Parameters
@@ -71,54 +90,63 @@ class Search:
         numbers : np.ndarray, shape (n_starts, n_numbers)
             First estimates there.
         """
-        for place in self._visit(starts, numbers):
-            self._climb(place)
+        for place in (yield from self._visit(starts, numbers)):
+            yield from self._climb(place)
         return self.visited
 
-    def _climb(self, place: int) -> None:
+    def _climb(self, place: int) -> Dialogue[None]:
         """Go to better neighbours until there is none."""
+        scores = self.visited.scores
         while True:
             current = self.visited.fits[place]
             neighbours = self._moves.neighbours(current.rows)
             if not len(neighbours):
                 return
-            predicted, numbers = self._predict(current, neighbours)
+            predicted, numbers = yield from self._predict(current, neighbours)
             order = np.argsort(predicted)
+            one_more = float(np.diff(self._penalty(self._moves.sizes(current.rows)[0] + np.arange(2)))[0])
             better = None
             for batch in range(PATIENCE):
                 at = order[batch * TRIED : (batch + 1) * TRIED]
-                at = at[predicted[at] < self.visited.scores[place] + self._price]
+                at = at[predicted[at] < scores[place] + one_more]
                 if not len(at):
                     break
-                tried = self._visit(neighbours[at], numbers[at])
-                best = min(tried, key=self.visited.scores.__getitem__)
-                if self.visited.scores[best] < self.visited.scores[place] - 1e-6:
+                tried = yield from self._visit(neighbours[at], numbers[at])
+                best = min(tried, key=scores.__getitem__)
+                if scores[best] < scores[place] - 1e-6:
                     better = best
                     break
             if better is None:
                 return
             place = better
 
-    def _visit(self, rows: Structures, numbers: np.ndarray) -> list[int]:
+    def _visit(self, rows: Structures, numbers: np.ndarray) -> Dialogue[list[int]]:
         """Fit those that are new; places of all."""
         keys = rows.keys()
-        new = [i for i, key in enumerate(keys) if key not in self.visited.places]
-        new = [i for n, i in enumerate(new) if keys[i] not in [keys[j] for j in new[:n]]]
-        if new:
-            fits = self._refit(rows[new], np.full(len(new), self._group), numbers[new], ROUGHLY)
-            scores = 2 * fits.nll + self._price * self._moves.sizes(fits.rows)
-            for n, i in enumerate(new):
-                self.visited.places[keys[i]] = len(self.visited.fits)
-                self.visited.fits.append(fits[[n]])
-                self.visited.scores.append(float(scores[n]))
+        new = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.visited.places}
+        unknown = [i for key, i in new.items() if key not in self._known.places]
+        fitted: dict[bytes, Fits] = {}
+        if unknown:
+            fits = yield ToFit(self._group, rows[unknown], numbers[unknown])
+            fitted = {keys[i]: fits[[n]] for n, i in enumerate(unknown)}
+        for key in new:
+            fit = fitted[key] if key in fitted else self._known.fits[self._known.places[key]]
+            self.visited.add(key, fit, float(self.score(fit)[0]))
         return [self.visited.places[key] for key in keys]
 
-    def _predict(self, current: Fits, rows: Structures) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, fits: Fits) -> np.ndarray:
+        """The criterion of fits, shape (n_rows,)."""
+        return 2 * fits.loss + self._price(fits.rows)
+
+    def _price(self, rows: Structures) -> np.ndarray:
+        return self._penalty(self._moves.sizes(rows)) + self._moves.surcharge(rows)
+
+    def _predict(self, current: Fits, rows: Structures) -> Dialogue[tuple[np.ndarray, np.ndarray]]:
         """Predicted criterion of other structures, and first estimates for them."""
         layout = self._layout
         rows = layout.with_starts(rows)
         here, _ = layout.coefficients(current.numbers, current.rows)
-        answer = self._likelihood(here, np.ones(here.shape, bool), current.group)
+        answer: Answer = yield ToEvaluate(self._group, here)
         begin = self._first_guess(current, rows)
         there, jacobian = layout.coefficients(begin, rows)
         change = there - here
@@ -130,11 +158,11 @@ class Search:
         nll = answer.nll[0] + change @ gradient + np.einsum("rc,cd,rd->r", change, fisher, change) / 2
         nll = nll + (slope * step).sum(1) / 2
         step = np.clip(step, -1.0, 1.0)
-        return 2 * nll + self._price * self._moves.sizes(rows), np.where(rows.free, begin + step, 0.0)
+        return 2 * nll + self._price(rows), np.where(rows.free, begin + step, 0.0)
 
     def _first_guess(self, current: Fits, rows: Structures) -> np.ndarray:
         """The present numbers; what becomes free begins where it was fixed."""
-        library, layout = self._likelihood.library, self._layout
+        library, layout = self._layout.library, self._layout
         begin = np.tile(current.numbers[0], (len(rows), 1))
         here, _ = layout.coefficients(current.numbers, current.rows)
         for own in library.own:

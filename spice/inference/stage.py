@@ -71,7 +71,8 @@ def refine_equations(
         )
         return None
     groups = {participant: group for group, participant in enumerate(refinement.problem.participants)}
-    found = {participant: refinement.run(groups[participant], sindy) for participant, sindy in proposals.items()}
+    refined = refinement.run({groups[participant]: sindy for participant, sindy in proposals.items()})
+    found = {participant: refined[groups[participant]] for participant in proposals}
     stuck = [dataset.label("participant", p) for p, entry in found.items() if not entry.fit.converged.all()]
     if stuck:
         warnings.warn(

@@ -69,6 +69,8 @@ class Layout:
         Where starts and biases stand.
     base : np.ndarray of int, shape (n_modules,)
         The first module of each module's state.
+    parents : np.ndarray of int, shape (n_terms,)
+        The plain term that belongs to each interaction and square; -1 for none.
     usual : np.ndarray, shape (n_modules,)
         The state's own coefficient where it is not estimated: an untouched value stays as it is (1), of a choice trace
         nothing stays (0: the last choice alone counts). Neither is a discovery.
@@ -89,7 +91,17 @@ class Layout:
         deviations[:n_terms][library.powers > 1] = PRIOR_SD_POWERS
         deviations[self.starts] = PRIOR_SD_START
         self.precisions = 1 / deviations**2
+        self.parents = np.array([self._parent(term) for term in range(n_terms)])
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
+
+    def _parent(self, term: int) -> int:
+        """The plain term of an interaction (its inputs alone) or of a square (the state's own coefficient); -1 for none."""
+        library = self.library
+        if library.powers[term] < (1 if library.reads[term] else 2):
+            return -1
+        alike = (library.module == library.module[term]) & (library.factor == library.factor[term])
+        alike &= library.powers == (0 if library.reads[term] else 1)
+        return int(np.flatnonzero(alike)[0]) if alike.any() else -1
 
     def _outcome(self, module: int) -> int:
         """The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.
@@ -153,6 +165,15 @@ class Layout:
             if term >= 0 and m != self.base[m]:
                 found[:, term] = rows.tied[:, m]
         return found
+
+    def present(self, rows: Structures) -> np.ndarray:
+        """Which numbers are in a model, free or following from others, shape (n_rows, n_numbers)."""
+        present, library = rows.free | self.tied_terms(rows), self.library
+        for m, base in enumerate(self.base):
+            own = library.own[[m, base]]
+            if m != base and (own >= 0).all() and not library.is_value[library.modules[m].state]:
+                present[:, own[0]] |= rows.tied[:, m] & rows.free[:, own[1]]
+        return present
 
     @staticmethod
     def _copy(value, slope, target: int, source: int, where: np.ndarray) -> None:

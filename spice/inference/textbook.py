@@ -99,6 +99,8 @@ def canonical_lines(estimates: Mapping[str, Estimate]) -> list[str]:
 def _with_interval(name: str, estimate: Estimate) -> str:
     shown = GREEK.get(name, "Q0" if name == "initial_value" else name.replace("_", " "))
     number = format_number(estimate.value)
+    if estimate.se == 0:
+        return f"{shown} = {number} (fixed)"
     if estimate.se != estimate.se:
         return f"{shown} = {number} (the data do not identify it)"
     return f"{shown} = {number}  [{format_number(estimate.low)}, {format_number(estimate.high)}]"

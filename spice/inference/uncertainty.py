@@ -17,6 +17,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 CLOSE = 2.0  # units of the criterion within which a structure is not decided against
 STEP = 1e-5  # of numerical derivatives, relative to 1 + the number
+NOTHING = 1e-6  # information, per squared logit unit, that is none
 UNKNOWN = 1e-10  # eigenvalue of the scaled information below which a direction is not identified
 
 
@@ -56,7 +57,7 @@ def covariance(fit: Fits) -> np.ndarray:
     if not len(free):
         return found
     information = fit.fisher[0][np.ix_(free, free)]
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    scale = np.sqrt(np.diag(information) + NOTHING)
     values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
     known = values > UNKNOWN
     inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T / np.outer(scale, scale)
@@ -119,26 +120,21 @@ def interval(value: float, se: float, is_rate: bool) -> Estimate:
 def inclusion(visited: Visited, layout: Layout) -> np.ndarray:
     """Probability of each number to be in the model, from the weights of all structures fitted.
 
-    Weights are exp(-criterion / 2), normalised (Burnham & Anderson 2002): what was not fitted counts nothing.
-
     Returns
     -------
     np.ndarray, shape (n_numbers,)
     """
+    return structure_weights(visited) @ np.concatenate([layout.present(fit.rows) for fit in visited.fits])
+
+
+def structure_weights(visited: Visited) -> np.ndarray:
+    """Probability of each structure that was fitted, shape (n_structures,).
+
+    exp(-criterion / 2), normalised (Burnham & Anderson 2002): what was not fitted counts nothing.
+    """
     scores = np.array(visited.scores)
     weights = np.exp(-(scores - scores.min()) / 2)
-    present = np.concatenate([in_model(fit, layout) for fit in visited.fits])
-    return (weights / weights.sum()) @ present
-
-
-def in_model(fit: Fits, layout: Layout) -> np.ndarray:
-    """Which numbers are in a model, free or following from others, shape (n_rows, n_numbers)."""
-    present, library = fit.rows.free | layout.tied_terms(fit.rows), layout.library
-    for m, base in enumerate(layout.base):
-        own = library.own[[m, base]]
-        if m != base and (own >= 0).all() and not library.is_value[library.modules[m].state]:
-            present[:, own[0]] |= fit.rows.tied[:, m] & fit.rows.free[:, own[1]]
-    return present
+    return np.asarray(weights / weights.sum())
 
 
 def close_structures(visited: Visited) -> list[int]:

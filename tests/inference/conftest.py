@@ -202,7 +202,7 @@ def searched():
         if key not in found:
             data = simulated(n_sessions, seed=seed, n_actions=n_actions, **MECHANISMS[name] | changes)
             refinement = refinement_of(data)
-            found[key] = (refinement, refinement.run(0), data)
+            found[key] = (refinement, refinement.run({0: None})[0], data)
         return found[key]
 
     return search
@@ -213,4 +213,4 @@ def rescorla_wagner_fit():
     """100 x 100 trials of a Rescorla-Wagner agent, and the fit of its true structure in RescorlaWagnerRNN."""
     data = simulated(100, seed=0, alpha_reward=0.3, beta_reward=3.0)
     refinement = refinement_of(data, RescorlaWagnerRNN, RESCORLA_WAGNER_CONFIG)
-    return refinement, refinement.run(0), data
+    return refinement, refinement.run({0: None})[0], data

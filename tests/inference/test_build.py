@@ -181,7 +181,7 @@ def test_a_module_of_all_options(helpers, agent_data):
     """It is compiled, but belongs to no role that the canonical form knows."""
     refinement = helpers.refinement_of(agent_data, Everywhere, EVERYWHERE)
     assert refinement.problem.chosen.tolist() == [-1]
-    refined = refinement.run(0)
+    refined = refinement.run({0: None})[0]
     found, unread = helpers.read(refinement.problem, refinement.layout, refined.fit.rows, refined.fit.numbers[0])
     assert found == {} and unread == ["x_value_reward"]
 

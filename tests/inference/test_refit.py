@@ -114,7 +114,7 @@ def test_the_maximum_is_scipys(helpers, simulation):
     found = np.array([1 - own, outcome / (1 - own), start * (1 - own) / outcome])
     errors = np.sqrt(np.diag(np.linalg.inv(hessian(lambda x: rescorla_wagner(x, simulation.data), other.x))))
     assert fit.converged.all()
-    assert fit.nll[0] == pytest.approx(other.fun, abs=1e-5)
+    assert fit.loss[0] == pytest.approx(other.fun, abs=1e-5)
     np.testing.assert_array_less(np.abs(found - other.x), 1e-3 * errors)
     assert (np.abs(found - [0.4, 3.0, 0.3]) < 4 * errors).all()  # and that is near the truth
 
@@ -138,7 +138,7 @@ def test_the_maximum_has_no_slope(helpers):
         terms, biases = helpers.terms_of(posed.problem, leaf), leaf[posed.library.n_terms :]
         nll = helpers.nll_of(helpers.recursion(posed.data, terms, biases), posed.data).sum()
         nll.backward()
-        assert fit.nll[row] == pytest.approx(float(nll.detach()) + helpers.penalty(posed.layout, fit)[row], rel=1e-12)
+        assert fit.loss[row] == pytest.approx(float(nll.detach()) + helpers.penalty(posed.layout, fit)[row], rel=1e-12)
         slope = leaf.grad.numpy() @ jacobian[row] + prior_slopes(helpers, posed, fit)[row]
         inside = fit.rows.free[row] & (np.abs(fit.numbers[row]) < LARGEST)
         inside[posed.library.own] &= np.abs(fit.numbers[row][posed.library.own]) < 1
@@ -192,15 +192,15 @@ def test_never_worse_than_the_start(helpers, many_fits):
         values, _ = posed.layout.coefficients(numbers, rows)
         first = posed.likelihood(values, np.zeros(values.shape, bool), np.zeros(len(rows), int)).nll
         first += helpers.penalty(posed.layout, SimpleNamespace(rows=rows, numbers=numbers))
-        assert np.isfinite(first).all() and (fit.nll <= first).all()
+        assert np.isfinite(first).all() and (fit.loss <= first).all()
         again = fitted(posed, rows, fit.numbers)
-        assert (again.nll <= fit.nll + 1e-9).all()
+        assert (again.loss <= fit.loss + 1e-9).all()
 
 
 def test_nothing_is_gained_once_it_has_converged(many_fits):
     for posed, rows, _, fit in many_fits:
         again = fitted(posed, rows, fit.numbers)
-        np.testing.assert_allclose(again.nll[fit.converged], fit.nll[fit.converged], atol=1e-6)
+        np.testing.assert_allclose(again.loss[fit.converged], fit.loss[fit.converged], atol=1e-6)
 
 
 def test_rows_do_not_mix(helpers, random_data):
@@ -217,9 +217,9 @@ def test_rows_do_not_mix(helpers, random_data):
     together = posed.refit(rows, group, numbers)
     for row in range(4):
         own = posed.refit(rows[[row]], group[[row]], numbers[[row]])
-        np.testing.assert_allclose(own.nll[0], together.nll[row], rtol=1e-12)
+        np.testing.assert_allclose(own.loss[0], together.loss[row], rtol=1e-12)
         np.testing.assert_allclose(own.numbers[0], together.numbers[row], rtol=1e-8, atol=1e-10)
-    assert together.nll[3] == pytest.approx(posed.problem.trials.n_scored()[0] * np.log(2))
+    assert together.loss[3] == pytest.approx(posed.problem.trials.n_scored()[0] * np.log(2))
 
 
 # ---------------------------------------------------------------------- bounds
@@ -258,7 +258,7 @@ def test_a_multiplier_stays_within_its_bounds(helpers):
     best = constrained(helpers, posed, build, [None, 10, 5], [0.6, 1.0, 0.0], [(-1, 1), wide, wide])
     assert free.x[0] > 1.05 and free.fun < best.fun - 0.1
     assert fit.numbers[0, helpers.number_of(posed.layout, LEARNT, LEARNT)] == pytest.approx(1.0, abs=1e-12)
-    assert fit.nll[0] == pytest.approx(best.fun, abs=1e-4) and fit.converged[0]
+    assert fit.loss[0] == pytest.approx(best.fun, abs=1e-4) and fit.converged[0]
 
 
 def test_multipliers_with_an_interaction_stay_within_their_bounds(helpers, unstable):
@@ -274,7 +274,7 @@ def test_multipliers_with_an_interaction_stay_within_their_bounds(helpers, unsta
     assert free.x[1] > 1.2 and free.fun < best.fun - 0.5
     found = multipliers(unstable, helpers, fit, LEARNT, "c_reward", (0.0, 1.0))
     assert (np.abs(found) <= 1 + 1e-9).all() and found[1, 0] == pytest.approx(1.0)
-    assert fit.nll[0] == pytest.approx(best.fun, abs=1e-4)
+    assert fit.loss[0] == pytest.approx(best.fun, abs=1e-4)
 
 
 STUCK = pytest.mark.xfail(strict=True, reason="steps are shortened at such limits, but never go along them")
@@ -294,7 +294,7 @@ def test_an_interaction_without_a_free_multiplier_is_fitted_within_its_bounds(he
         return {LEARNT: {LEARNT: 1.0, "c_reward": b, CROSSED[1]: e}}
 
     best = constrained(helpers, unstable, build, [None, 10], [-0.4, 1.0], [(-2, 0), (-LARGEST, LARGEST)])
-    assert fit.nll[0] == pytest.approx(best.fun, abs=1e-4)
+    assert fit.loss[0] == pytest.approx(best.fun, abs=1e-4)
 
 
 BOTH = [(OTHERS, f"{OTHERS} c_reward"), (OTHERS, f"{OTHERS} c_outcome")]
@@ -337,13 +337,13 @@ def best_of_two_interactions(helpers, two_interactions):
 
 @STUCK
 def test_two_interactions_are_fitted_within_their_bounds(two_interactions, best_of_two_interactions):
-    np.testing.assert_allclose(two_interactions[1].nll, best_of_two_interactions, atol=1e-3)
+    np.testing.assert_allclose(two_interactions[1].loss, best_of_two_interactions, atol=1e-3)
 
 
 def test_what_was_not_reached_does_not_count_as_converged(two_interactions, best_of_two_interactions):
     fit = two_interactions[1]
-    assert (fit.nll > best_of_two_interactions - 1e-3).all()
-    assert not fit.converged[fit.nll > best_of_two_interactions + 1e-3].any()
+    assert (fit.loss > best_of_two_interactions - 1e-3).all()
+    assert not fit.converged[fit.loss > best_of_two_interactions + 1e-3].any()
 
 
 def test_separated_choices_end_where_the_prior_holds_them(helpers):
@@ -353,7 +353,7 @@ def test_separated_choices_end_where_the_prior_holds_them(helpers):
     fit = fitted(posed, helpers.structure(posed.layout, [1]), np.zeros((1, posed.layout.n_numbers)))
     expected = brentq(lambda bias: bias / 100 - 40 / (1 + np.exp(bias)), 0.0, LARGEST)
     assert fit.numbers[0, posed.layout.biases[1]] == pytest.approx(expected, abs=1e-3)
-    assert fit.nll[0] == pytest.approx(40 * np.log1p(np.exp(-expected)) + expected**2 / 200, abs=1e-6)
+    assert fit.loss[0] == pytest.approx(40 * np.log1p(np.exp(-expected)) + expected**2 / 200, abs=1e-6)
 
 
 # ---------------------------------------------------------------------- what the data do not tell
@@ -370,8 +370,8 @@ def test_an_input_that_never_varies_does_not_crash(helpers, simulation, reward):
     )
     numbers = begin(posed, helpers, len(rows))
     fit = fitted(posed, rows, numbers)
-    assert np.isfinite(fit.nll).all() and np.isfinite(fit.numbers).all() and np.isfinite(fit.fisher).all()
-    np.testing.assert_allclose(fit.nll, fit.nll[0], atol=1e-4)  # the further terms say nothing new
+    assert np.isfinite(fit.loss).all() and np.isfinite(fit.numbers).all() and np.isfinite(fit.fisher).all()
+    np.testing.assert_allclose(fit.loss, fit.loss[0], atol=1e-4)  # the further terms say nothing new
     _, told_apart = posed.problem.met()
     assert not told_apart[0, helpers.number_of(posed.layout, *DELTA[1])]
 

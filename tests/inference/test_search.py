@@ -6,6 +6,7 @@ import torch
 from scipy.stats import norm
 
 from spice.equations import Equation
+from spice.inference.moves import ORPHAN
 from spice.inference.refine import Refinement, price_of_a_number
 from spice.inference.results import Report
 from spice.precoded import BANDIT_CONFIG, BanditRNN
@@ -67,24 +68,37 @@ def test_a_bias_is_found(searched):
 def test_choices_at_random_have_no_equations(helpers):
     data = helpers.simulated(30, 60, seed=5, beta_reward=0.0)
     refinement = helpers.refinement_of(data)
-    refined = refinement.run(0)
+    refined = refinement.run({0: None})[0]
     assert structure_of(refinement, refined) == (set(), set())
     assert refined.fit.nll[0] == pytest.approx(data.n_scored * np.log(2))
 
 
+def orphans(library, present):
+    """Interactions whose inputs are not there alone, and squares of a state whose own coefficient is not."""
+    there = {
+        (library.module[t], library.powers[t], library.factor[t]) for t in np.flatnonzero(present[: library.n_terms])
+    }
+    higher = [(m, factor) for m, power, factor in there if power >= (1 if factor else 2)]
+    return sum((m, 0 if factor else 1, factor) not in there for m, factor in higher)
+
+
 @pytest.mark.parametrize("name", TRUTH)
 def test_the_criterion_of_all_that_was_fitted(searched, name):
-    """Twice the objective plus one price for every number but the starts, which is log n at least."""
+    """Twice the objective plus one price for every number but the starts, which is log n at least.
+
+    Interactions without their input alone, and squares without the state itself, cost `ORPHAN` more.
+    """
     refinement, refined, data = searched(name)
     visited = refined.visited
     assert refined.n_scored == data.n_scored == 6000
     prices = []
     for fit, score in zip(visited.fits, visited.scores, strict=True):
         size = fit.rows.free[0].sum() - fit.rows.free[0, refinement.layout.starts].sum()
+        more = ORPHAN * orphans(refinement.problem.library, refinement.layout.present(fit.rows)[0])
         if size:
-            prices.append((score - 2 * fit.nll[0]) / size)
+            prices.append((score - 2 * fit.loss[0] - more) / size)
         else:
-            assert score == 2 * fit.nll[0]
+            assert score == 2 * fit.loss[0]
     np.testing.assert_allclose(prices, prices[0], rtol=1e-6)
     assert prices[0] >= np.log(6000) - 1e-6
     assert visited.scores[visited.best()] == min(visited.scores)
@@ -99,7 +113,7 @@ def test_what_it_found_predicts_as_well_as_the_agent(searched, helpers, mechanis
         with torch.no_grad():
             logits = model(data.xs, batch_first=True)[0]
         own = float(helpers.nll_of(logits, data).sum() + helpers.penalty(refinement.layout, refined.fit)[0])
-        assert own == pytest.approx(refined.fit.nll[0], rel=1e-9)
+        assert own == pytest.approx(refined.fit.loss[0], rel=1e-9)
 
 
 def test_the_search_is_repeatable_and_goes_on_from_sindys_equations(searched, helpers):
@@ -108,7 +122,7 @@ def test_the_search_is_repeatable_and_goes_on_from_sindys_equations(searched, he
     proposal = {name: Equation(name, controls[name], {name: 0.97, "1": 0.1}) for name in controls}
     proposal[LEARNT] = Equation(LEARNT, controls[LEARNT], {"1": -0.3, LEARNT: 0.7, "c_reward": 0.9})
     proposal[NOT_REPEATED] = Equation(NOT_REPEATED, (), {NOT_REPEATED: 1.0})
-    again, other = helpers.refinement_of(data).run(0), helpers.refinement_of(data).run(0, proposal)
+    again, other = helpers.refinement_of(data).run({0: None})[0], helpers.refinement_of(data).run({0: proposal})[0]
     assert again.equations == refined.equations and again.visited.scores == refined.visited.scores
     assert structure_of(refinement, other) == structure_of(refinement, refined)
     assert other.fit.nll[0] == pytest.approx(refined.fit.nll[0], abs=1e-5)
@@ -125,7 +139,7 @@ def test_people_are_searched_one_by_one(helpers, people_data):
         own = people_data[people_data.participants.numpy() == person]
         alone = Refinement(network, BANDIT_CONFIG, own, 1)
         assert alone.problem.participants == [person]
-        one, other = together.run(person), alone.run(0)
+        one, other = together.run({person: None})[person], alone.run({0: None})[0]
         assert one.fit.nll[0] == pytest.approx(other.fit.nll[0], rel=1e-12)
         assert one.equations == other.equations and one.n_scored == 120
 
@@ -134,7 +148,7 @@ def test_people_are_searched_one_by_one(helpers, people_data):
 def test_hardly_any_data(random_data, helpers, n_trials):
     """One session: a result, whatever it may say, and no crash."""
     refinement = helpers.refinement_of(random_data(1, n_trials))
-    refined = refinement.run(0)
+    refined = refinement.run({0: None})[0]
     assert refined.n_scored == n_trials and 0 <= refined.fit.nll[0] <= n_trials * np.log(2) + 1e-9
     form = Report(refinement, 0, refined, 0, {}).results().canonical
     assert isinstance(form.parameters, dict)
@@ -144,7 +158,7 @@ def test_a_participant_without_a_scored_choice(random_data, helpers):
     data = random_data(4, 10, n_participants=2)
     data.ys[1::2] = torch.nan
     refinement = helpers.refinement_of(data, n_participants=2)
-    refined = refinement.run(1)
+    refined = refinement.run({1: None})[1]
     assert refined.n_scored == 0 and refined.fit.nll[0] == 0 and structure_of(refinement, refined) == (set(), set())
 
 
@@ -158,7 +172,7 @@ STRONG = {  # simulated in 4 sessions of 100 trials
 def test_overwhelming_evidence_is_not_ignored(helpers, name):
     """Whatever the choices leave open, what is reported loses no more than some prices against the best structure."""
     parameters, seed = STRONG[name]
-    refined = helpers.refinement_of(helpers.simulated(4, 100, seed=seed, **parameters)).run(0)
+    refined = helpers.refinement_of(helpers.simulated(4, 100, seed=seed, **parameters)).run({0: None})[0]
     price = price_of_a_number(400, 20)
     lost = refined.fit.nll[0] - min(fit.nll[0] for fit in refined.visited.fits)
     assert 2 * lost <= 4 * price
@@ -167,7 +181,7 @@ def test_overwhelming_evidence_is_not_ignored(helpers, name):
 def test_the_same_choice_throughout(helpers):
     """Whatever explains it, something does: chance would be 83 nats."""
     data = helpers.simulated(4, 30, seed=0, bias=(0.0, 50.0), beta_reward=0.0)
-    refined = helpers.refinement_of(data).run(0)
+    refined = helpers.refinement_of(data).run({0: None})[0]
     assert refined.fit.nll[0] < 5.0 and np.isfinite(refined.fit.numbers).all()
 
 
