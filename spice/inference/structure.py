@@ -95,7 +95,7 @@ class Layout:
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
 
     def _parent(self, term: int) -> int:
-        """The plain term of an interaction (its inputs alone) or of a square (the state's own coefficient); -1 for none."""
+        """The plain term of an interaction (its inputs alone) or of a square (the own coefficient); -1 for none."""
         library = self.library
         if library.powers[term] < (1 if library.reads[term] else 2):
             return -1

@@ -1,5 +1,7 @@
 """Standard errors, intervals and inclusion, against formulas and likelihoods of the tests' own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -277,7 +279,7 @@ def test_inclusion_is_the_sum_of_weights(helpers, random_data):
     visited, scores = Visited(), [30.0, 12.0, 10.0, 11.0]
     for score, free in zip(scores, frees, strict=True):
         row = helpers.structure(layout, free)
-        n = layout.n_numbers
+        n, zero = layout.n_numbers, np.zeros(1)
         visited.fits.append(
             Fits(
                 row, np.zeros(1, int), np.zeros((1, n)), np.zeros(1), np.zeros(1), np.zeros((1, n, n)), np.ones(1, bool)
