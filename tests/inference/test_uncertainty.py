@@ -157,15 +157,7 @@ def test_a_rate_near_0_does_not_crash(rescorla_wagner_fit, helpers):
     refinement, refined, _ = rescorla_wagner_fit
     layout, numbers, rate = refinement.layout, refined.fit.numbers.copy(), 3e-6
     numbers[0, helpers.number_of(layout, *DELTA[0])] = 1 - rate
-    fit = Fits(
-        refined.fit.rows,
-        refined.fit.group,
-        numbers,
-        refined.fit.loss,
-        refined.fit.nll,
-        refined.fit.fisher,
-        refined.fit.converged,
-    )
+    fit = replace(refined.fit, numbers=numbers)
     found, _ = delta_method(lambda values: helpers.read(refinement.problem, layout, fit.rows, values)[0], fit)
     assert found["alpha"].value == pytest.approx(rate, rel=1e-6) and np.isfinite(found["alpha"].se)
 
@@ -281,9 +273,7 @@ def test_inclusion_is_the_sum_of_weights(helpers, random_data):
         row = helpers.structure(layout, free)
         n, zero = layout.n_numbers, np.zeros(1)
         visited.fits.append(
-            Fits(
-                row, np.zeros(1, int), np.zeros((1, n)), np.zeros(1), np.zeros(1), np.zeros((1, n, n)), np.ones(1, bool)
-            )
+            Fits(row, zero.astype(int), np.zeros((1, n)), zero, zero, np.zeros((1, n, n)), np.ones(1, bool))
         )
         visited.scores.append(score)
     weights = np.exp(-np.array(scores) / 2)
