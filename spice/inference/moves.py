@@ -4,10 +4,6 @@ import numpy as np
 
 from spice.inference.structure import Layout, Structures
 
-# a state times an input without the input alone, or a square without the state's own coefficient: seldom what a
-# mechanism does, so its prior odds are exp(-ORPHAN / 2) of those of other terms (Chipman 1996)
-ORPHAN = 4.0
-
 
 class Moves:
     """Neighbours of structures.
@@ -119,16 +115,3 @@ class Moves:
             if not value and m != base and self._can_tie(m):
                 sense &= ~(rows.tied[:, m] & own_free)
         return sense
-
-    def surcharge(self, rows: Structures) -> np.ndarray:
-        """What `ORPHAN` adds for interactions and squares without the plain term, shape (n_rows,)."""
-        parents = self._layout.parents
-        terms = np.flatnonzero(parents >= 0)
-        present = self._layout.present(rows)
-        return ORPHAN * (present[:, terms] & ~present[:, parents[terms]]).sum(1)
-
-    def sizes(self, rows: Structures) -> np.ndarray:
-        """Numbers that count: all that are free but the starts, shape (n_rows,)."""
-        counted = rows.free.copy()
-        counted[:, self._layout.starts] = False
-        return counted.sum(1)

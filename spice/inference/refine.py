@@ -1,15 +1,15 @@
 """Stage 3 as a whole: equations refitted and chosen by the likelihood of the choices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import chi2
 
 from spice.equations import Equation, with_equations
 from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
+from spice.inference.criteria import ORPHAN, Criterion, penalty_of
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
 from spice.inference.limits import Limits
@@ -25,13 +25,11 @@ from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
-# These three were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000 on): the least
-# strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
+# These, and `FEW` and `ORPHAN`, were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000
+# on): the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
 SURE = 0.75  # probability from which a term counts as decided on
 OVERWHELMING = 2.0  # so many times the price of a number, and terms stay that are sure only together
-FEW = 20.0  # with as many choices, likelihood ratios are twice as large by chance as chi-squared says
 UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
-FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
 # relative difference of the compiled likelihood from the model's own
 AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-3}
 
@@ -61,28 +59,6 @@ class Refined:
     n_scored: int
 
 
-def price_of_a_number(n_scored: int, n_candidates: int) -> float:
-    """What a number must gain in twice the log-likelihood to be reported.
-
-    The Bayesian information criterion's log(n), but never less than what keeps the share of data sets with any false
-    term at `FALSE_TERMS`, were all candidates tested (Bonferroni): with few choices log(n) lets in too many.
-
-    Parameters
-    ----------
-    n_scored : int
-        Scored choices.
-    n_candidates : int
-        Candidate terms.
-    """
-    bonferroni = float(chi2.isf(FALSE_TERMS / max(n_candidates, 1), 1)) * (1 + FEW / max(n_scored, 1))
-    return max(float(np.log(max(n_scored, 2))), bonferroni)
-
-
-def linear(price: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A criterion's penalty that is the same for every number."""
-    return lambda numbers: price * numbers
-
-
 class Refinement:
     """The search for everybody's equations.
 
@@ -96,6 +72,8 @@ class Refinement:
         The data.
     degree : int
         Degree of the libraries.
+    criterion : {"calibrated", "bic", "aic", "ebic"}, default "calibrated"
+        What decides between structures.
 
     Raises
     ------
@@ -103,8 +81,15 @@ class Refinement:
         If the model's updates are no polynomials of single states, or its logits not their weighted sum.
     """
 
-    def __init__(self, model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int):
-        self._config, self._model = config, model
+    def __init__(
+        self,
+        model: BaseRNN,
+        config: SpiceConfig,
+        dataset: DatasetRNN,
+        degree: int,
+        criterion: str = "calibrated",
+    ):
+        self._config, self._model, self._criterion = config, model, criterion
         self.problem: Problem = pose(model, config, dataset, degree)
         library = self.problem.library
         self.layout = Layout(library, self.problem.scales)
@@ -179,26 +164,41 @@ class Refinement:
         return dict(zip(proposals, together(dialogues, self._refit, self._likelihood), strict=True))
 
     def _refine(self, group: int, proposal: Mapping[str, Equation] | None) -> Dialogue[Refined]:
-        """One participant: what is in good structures for sure, and among that the structure worth its numbers."""
+        """One participant's structure and numbers."""
         n_scored = int(self.problem.trials.n_scored()[group])
         moves = Moves(self.layout, self._allowed[group])
-        first = Search(self.layout, moves, group, linear(np.log(max(n_scored, 2))))
-        visited = yield from first.run(*self._first_structures(moves, proposal))
-        sure = inclusion(visited, self.layout) >= SURE
-        decided = Moves(self.layout, self._allowed[group] & sure)
-        price = price_of_a_number(n_scored, moves.n_candidates)
-        second = Search(self.layout, decided, group, linear(price), visited)
-        strict = yield from second.run(*self._first_structures(decided, proposal))
-        best = strict.fits[strict.best()]
-        # terms that share overwhelming evidence are none of them sure, and still one of them has to stay
-        everything = Fits.concatenate(visited.fits)
-        scores = second.score(everything)
-        if scores.min() < min(strict.scores) - OVERWHELMING * price:
-            best = everything[[int(scores.argmin())]]
+        if self._criterion == "calibrated":
+            best, visited = yield from self._calibrated(group, moves, n_scored, proposal)
+        else:
+            penalty = penalty_of(self._criterion, n_scored, moves.n_candidates)
+            search = Search(self.layout, moves, group, Criterion(self.layout, penalty))
+            visited = yield from search.run(*self._first_structures(moves, proposal))
+            best = visited.fits[visited.best()]
         fit = yield ToFit(group, best.rows, best.numbers, ENOUGH)
         coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
         equations = self.network_equations(group, coefficients)
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, n_scored)
+
+    def _calibrated(
+        self, group: int, moves: Moves, n_scored: int, proposal: Mapping[str, Equation] | None
+    ) -> Dialogue[tuple[Fits, Visited]]:
+        """What is in good structures for sure, and among that the structure worth its numbers."""
+        bic, strict = (
+            Criterion(self.layout, penalty_of(name, n_scored, moves.n_candidates), ORPHAN)
+            for name in ("bic", "calibrated")
+        )
+        wide = Search(self.layout, moves, group, bic)
+        visited = yield from wide.run(*self._first_structures(moves, proposal))
+        decided = Moves(self.layout, self._allowed[group] & (inclusion(visited, self.layout) >= SURE))
+        narrow = Search(self.layout, decided, group, strict, visited)
+        found = yield from narrow.run(*self._first_structures(decided, proposal))
+        best = found.fits[found.best()]
+        # terms that share overwhelming evidence are none of them sure, and still one of them has to stay
+        everything = Fits.concatenate(visited.fits)
+        scores = narrow.score(everything)
+        if scores.min() < min(found.scores) - OVERWHELMING * strict.one_more(best.rows)[0]:
+            best = everything[[int(scores.argmin())]]
+        return best, visited
 
     def _first_structures(self, moves: Moves, proposal: Mapping[str, Equation] | None) -> tuple[Structures, np.ndarray]:
         """No learning at all, the delta rule, the delta rule with perseveration, and what SINDy proposes."""

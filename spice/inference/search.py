@@ -7,11 +7,11 @@ to drop, and serves swaps, pairs and ties alike. Only the most promising ones ar
 A search is a dialogue (`spice.inference.together`): it asks for fits, so that those of all participants are one batch.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from spice.inference.criteria import Criterion
 from spice.inference.likelihood import Answer
 from spice.inference.moves import Moves
 from spice.inference.refit import Fits, newton_steps
@@ -62,8 +62,8 @@ class Search:
         Neighbours.
     group : int
         The participant.
-    penalty : callable
-        What so many numbers cost, in units of twice the log-likelihood.
+    criterion : Criterion
+        What structures cost.
     known : Visited, optional
         Structures that were fitted before: their fits are taken from there.
     """
@@ -73,10 +73,10 @@ class Search:
         layout: Layout,
         moves: Moves,
         group: int,
-        penalty: Callable[[np.ndarray], np.ndarray],
+        criterion: Criterion,
         known: Visited | None = None,
     ):
-        self._layout, self._moves, self._group, self._penalty = layout, moves, group, penalty
+        self._layout, self._moves, self._group, self._criterion = layout, moves, group, criterion
         self._known = known or Visited()
         self.visited = Visited()
 
@@ -104,7 +104,7 @@ class Search:
                 return
             predicted, numbers = yield from self._predict(current, neighbours)
             order = np.argsort(predicted)
-            one_more = float(np.diff(self._penalty(self._moves.sizes(current.rows)[0] + np.arange(2)))[0])
+            one_more = self._criterion.one_more(current.rows)[0]
             better = None
             for batch in range(PATIENCE):
                 at = order[batch * TRIED : (batch + 1) * TRIED]
@@ -136,10 +136,7 @@ class Search:
 
     def score(self, fits: Fits) -> np.ndarray:
         """The criterion of fits, shape (n_rows,)."""
-        return 2 * fits.loss + self._price(fits.rows)
-
-    def _price(self, rows: Structures) -> np.ndarray:
-        return self._penalty(self._moves.sizes(rows)) + self._moves.surcharge(rows)
+        return 2 * fits.loss + self._criterion.cost(fits.rows)
 
     def _predict(self, current: Fits, rows: Structures) -> Dialogue[tuple[np.ndarray, np.ndarray]]:
         """Predicted criterion of other structures, and first estimates for them."""
@@ -158,7 +155,7 @@ class Search:
         nll = answer.nll[0] + change @ gradient + np.einsum("rc,cd,rd->r", change, fisher, change) / 2
         nll = nll + (slope * step).sum(1) / 2
         step = np.clip(step, -1.0, 1.0)
-        return 2 * nll + self._price(rows), np.where(rows.free, begin + step, 0.0)
+        return 2 * nll + self._criterion.cost(rows), np.where(rows.free, begin + step, 0.0)
 
     def _first_guess(self, current: Fits, rows: Structures) -> np.ndarray:
         """The present numbers; what becomes free begins where it was fixed."""

@@ -69,8 +69,9 @@ class Layout:
         Where starts and biases stand.
     base : np.ndarray of int, shape (n_modules,)
         The first module of each module's state.
-    parents : np.ndarray of int, shape (n_terms,)
-        The plain term that belongs to each interaction and square; -1 for none.
+    parents : np.ndarray of bool, shape (n_terms, n_terms)
+        The plainer terms that each interaction or square belongs to: of a state times an input the input alone, of a
+        square the state, of a product of inputs each of them.
     usual : np.ndarray, shape (n_modules,)
         The state's own coefficient where it is not estimated: an untouched value stays as it is (1), of a choice trace
         nothing stays (0: the last choice alone counts). Neither is a discovery.
@@ -91,17 +92,24 @@ class Layout:
         deviations[:n_terms][library.powers > 1] = PRIOR_SD_POWERS
         deviations[self.starts] = PRIOR_SD_START
         self.precisions = 1 / deviations**2
-        self.parents = np.array([self._parent(term) for term in range(n_terms)])
+        self.parents = np.array([self._parents(term) for term in range(n_terms)])
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
 
-    def _parent(self, term: int) -> int:
-        """The plain term of an interaction (its inputs alone) or of a square (the own coefficient); -1 for none."""
+    def _parents(self, term: int) -> np.ndarray:
+        """The plainer terms of its module that an interaction or square belongs to, shape (n_terms,): see `parents`."""
         library = self.library
-        if library.powers[term] < (1 if library.reads[term] else 2):
-            return -1
-        alike = (library.module == library.module[term]) & (library.factor == library.factor[term])
-        alike &= library.powers == (0 if library.reads[term] else 1)
-        return int(np.flatnonzero(alike)[0]) if alike.any() else -1
+        power, product = library.powers[term], library.factors[library.factor[term]]
+        plainer = np.zeros(library.n_terms, bool)
+        for other in np.flatnonzero(library.module == library.module[term]):
+            part = library.factors[library.factor[other]]
+            if power and product:  # a state times inputs: these inputs alone
+                plainer[other] = library.powers[other] == 0 and part == product
+            elif power:  # a square: the state
+                plainer[other] = power > 1 and library.powers[other] == 1 and not part
+            else:  # a product of inputs: one of them
+                single = library.powers[other] == 0 and len(part) == 1 == part[0][1] and part != product
+                plainer[other] = single and part[0][0] in dict(product)
+        return plainer
 
     def _outcome(self, module: int) -> int:
         """The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.

@@ -6,8 +6,8 @@ import torch
 from scipy.stats import norm
 
 from spice.equations import Equation
-from spice.inference.moves import ORPHAN
-from spice.inference.refine import Refinement, price_of_a_number
+from spice.inference.criteria import ORPHAN, price_of_a_number
+from spice.inference.refine import Refinement
 from spice.inference.results import Report
 from spice.precoded import BANDIT_CONFIG, BanditRNN
 
