@@ -27,7 +27,7 @@ from spice.training import negative_log_likelihood
 
 # These, and `FEW` and `ORPHAN`, were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000
 # on): the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
-SURE = 0.75  # probability from which a term counts as decided on
+SURE = 0.8  # probability from which a term counts as decided on
 OVERWHELMING = 2.0  # so many times the price of a number, and terms stay that are sure only together
 UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
 # relative difference of the compiled likelihood from the model's own
