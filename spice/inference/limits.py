@@ -25,14 +25,15 @@ class Limits:
 
     def __init__(self, problem: Problem):
         self._library = problem.library
-        n_groups, n_modules = problem.trials.n_groups, len(self._library.modules)
-        self._inputs = np.zeros((n_groups, n_modules, MOST_INPUTS, len(self._library.factors)))
+        groups, modules = range(problem.trials.n_groups), range(len(self._library.modules))
+        found = [[_extreme_inputs(problem.places(group, module)) for module in modules] for group in groups]
+        most = max(max(map(len, row)) for row in found)
+        self._inputs = np.zeros((len(groups), len(modules), max(most, 1), len(self._library.factors)))
         self._inputs[..., 0] = 1.0  # the empty product
-        for group in range(n_groups):
-            for module in range(n_modules):
-                found = _extreme_inputs(problem.places(group, module))
-                if len(found):
-                    self._inputs[group, module] = found[np.arange(MOST_INPUTS) % len(found)]
+        for group in groups:
+            for module, places in enumerate(found[group]):
+                if len(places):
+                    self._inputs[group, module] = places[np.arange(self._inputs.shape[2]) % len(places)]
 
     def kept(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Which rows keep the limits.
@@ -61,7 +62,7 @@ class Limits:
         return kept
 
     def _polynomials(self, coefficients: np.ndarray, group: np.ndarray, module: int) -> list[np.ndarray]:
-        """Of each power of the state, its factor at each input, (n_rows, MOST_INPUTS)."""
+        """Of each power of the state, its factor at each input, (n_rows, n_inputs)."""
         library = self._library
         terms = np.arange(library.first[module], library.first[module + 1])
         inputs = self._inputs[group, module]
@@ -78,7 +79,7 @@ class Limits:
             if entry.state != state:
                 continue
             x = INTERVALS[:, None] * GRID  # (n_intervals, n_points)
-            after = np.zeros((len(group), MOST_INPUTS, *x.shape))
+            after = np.zeros((len(group), self._inputs.shape[2], *x.shape))
             for power, factor in enumerate(self._polynomials(coefficients, group, module)):
                 after += factor[:, :, None, None] * x**power
             held &= (np.abs(after).max((1, 3)) <= INTERVALS * (1 + ROUNDING)).reshape(len(group), -1)
