@@ -34,7 +34,8 @@ class SpiceConfig:
     rnn_modules : sequence of str
         Names of the network's modules, as in ``submodules_rnn``; each becomes an equation.
     control_parameters : sequence of str
-        Names of the signals that are no states (choice, reward, further inputs).
+        Names of the signals that are no states (choice, reward, further inputs). A name that ends in ``_lagN``, e.g.
+        ``c_reward_lag1``, is the signal's value N trials earlier (``BaseRNN.lags``).
     library_setup : mapping of str to sequence of str
         For each module the signals it is called with, in the order of ``call_module(..., inputs=...)``.
     filter_setup : mapping, optional

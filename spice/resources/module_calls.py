@@ -22,6 +22,8 @@ class Pass:
     missing: list[torch.Tensor | None]  # per trial (n_batch, 1), or None where every session has a choice
     unknown_outcomes: bool  # some chosen option has no reward
     trial: int = -1
+    # signals of earlier trials by name, each (n_trials + 1, n_batch, n_actions)
+    lagged: dict[str, torch.Tensor] = field(default_factory=dict)
     # where each module's update applies, kept between passes over the same trials; None in the loop: it would not pay
     places: dict[str, "Places"] | None = None
     # by module, what it prepared for these embeddings and participants
@@ -30,7 +32,8 @@ class Pass:
     )
 
     def __reduce__(self):
-        return Pass, (self.participant, self.missing, self.unknown_outcomes, self.trial)  # graphs cannot be copied
+        known = (self.participant, self.missing, self.unknown_outcomes, self.trial, self.lagged)
+        return Pass, known  # graphs cannot be copied
 
 
 class Places:
@@ -103,7 +106,7 @@ class ModuleCaller(nn.Module):
         """Set every state to its start value."""
         shape = (batch_size, self.n_actions)
         self._state = States({name: self._like.new_full(shape, value) for name, value in self.init_values.items()})
-        return self.get_state()
+        return dict(self._state)
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Start from these states."""

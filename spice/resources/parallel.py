@@ -72,6 +72,7 @@ class TrialsAtOnce(nn.Module):
         trial = model.make_trial(action, reward, further, embedding, sessions.columns)
         values = {name: states[:, k].reshape(-1, shape[2]) for k, name in enumerate(self.state_names)}
         model._pass = Pass(self._participants, [self._missing], sessions.unknown_outcomes, trial=0, places=self._places)
+        model._pass.lagged = {n: lag[:-1].flatten(0, 1).unsqueeze(0) for n, lag in sessions.lagged.items()}
         model._state = States(values, self._missing)
         next_states, logits = model.step(model.state, trial)
         model.state.set_all(next_states)
@@ -108,7 +109,7 @@ class StatesInLoop(nn.Module):
             ended = last[:, n_going_on:]
             states = torch.stack([torch.stack(list(state.values())) for state in before])
             found.append(torch.cat([states, ended.expand(n_trials, *ended.shape)], dim=2))
-            last = torch.cat([torch.stack(list(model.get_state().values())), ended], dim=1)
+            last = torch.cat([torch.stack(list(model.state.values())), ended], dim=1)
         return torch.cat(found).index_select(2, self._place)
 
 

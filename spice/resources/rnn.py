@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from spice.errors import ConfigError
 from spice.resources.columns import NEXT, Columns
+from spice.resources.lags import carry_on, lag_name, lag_names, lagged_signals
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
@@ -17,7 +19,9 @@ class BaseRNN(ModuleCaller):
     """A model of choices: states, updated trial by trial by small modules.
 
     Subclass it, name the states in ``init_values``, set up modules in ``__init__`` and write either ``step``
-    (what one trial does; preferred) or ``forward`` (with a loop of your own).
+    (what one trial does; preferred) or ``forward`` (with a loop of your own). A model that reads signals of earlier
+    trials says how far back in ``lags``, e.g. ``lags = {"reward": 2}``; `lagged` gives their values, and configurations
+    name them ``c_reward_lag1``, ``c_reward_lag2``.
 
     Parameters
     ----------
@@ -32,6 +36,8 @@ class BaseRNN(ModuleCaller):
     dropout : float, optional
         Dropout rate inside the modules (default 0).
     """
+
+    lags: Mapping[str, int] = {}
 
     def __init__(
         self,
@@ -142,7 +148,7 @@ class BaseRNN(ModuleCaller):
         logits : torch.Tensor, shape (n_trials, n_batch, n_actions)
             Logits of the choice that follows each trial.
         state : dict of str to torch.Tensor
-            States after the last trial.
+            States after the last trial, and the lagged signals that the next one would see.
         """
         sessions = self.read_inputs(inputs, batch_first)
         logits, timesteps = self._begin_pass(sessions, prev_state)
@@ -161,7 +167,7 @@ class BaseRNN(ModuleCaller):
         states = []
         for timestep, trial in self._trials(sessions, timesteps):
             self._state.begin_trial(missing[timestep])
-            states.append(self.get_state())
+            states.append(dict(self._state))
             self.state.set_all(self.step(self.state, trial)[0])
         return states
 
@@ -211,7 +217,8 @@ class BaseRNN(ModuleCaller):
         """
         columns = self.columns_of(inputs)
         inputs = torch.as_tensor(inputs).to(self._like)
-        return read_sessions(inputs.transpose(0, 1) if batch_first else inputs, columns)
+        sessions = read_sessions(inputs.transpose(0, 1) if batch_first else inputs, columns)
+        return self._with_lags(sessions) if self.lags else sessions
 
     def embed(self, participants: torch.Tensor) -> torch.Tensor | None:
         """Embeddings of participants, shape (n_batch, embedding_size); None in a model that has none."""
@@ -254,10 +261,13 @@ class BaseRNN(ModuleCaller):
     def _begin_pass(self, sessions: Sessions, prev_state: Mapping[str, torch.Tensor] | None) -> tuple[Logits, Clock]:
         n_trials, n_batch = sessions.observed.shape
         self._pass = Pass(sessions.participants, sessions.missing(), sessions.unknown_outcomes)
+        self._pass.lagged = sessions.lagged
         if prev_state is None:
             self.set_initial_state(n_batch)
         else:
-            self.set_state(prev_state)
+            before = {name: prev_state[name] for name in lag_names(self.lags) if name in prev_state}
+            self._pass.lagged = carry_on(sessions.lagged, self.lags, before)
+            self.set_state({name: value for name, value in prev_state.items() if name not in before})
         return Logits(n_trials, n_batch, self.n_actions), Clock(n_trials, self._begin_trial)
 
     def post_forward_pass(self, logits: Logits | torch.Tensor, batch_first: bool = False) -> torch.Tensor:
@@ -274,6 +284,51 @@ class BaseRNN(ModuleCaller):
     def _begin_trial(self, trial: int) -> None:
         self._pass.trial = trial
         self._state.begin_trial(self._pass.missing[trial])
+        if self._recorder is not None:
+            for name, values in self._pass.lagged.items():
+                self.record_signal(name, values[trial])
+
+    def lagged(self, signal: str, n: int = 1) -> torch.Tensor:
+        """Value of a signal ``n`` trials before the current one, for ``step`` or a ``forward`` of one's own.
+
+        Trials without a choice count. 0 before the session's start, where a trial had no choice, and where the outcome
+        was unknown.
+
+        Parameters
+        ----------
+        signal : str
+            One of `signals`, e.g. "reward" or "action"; the class says ``lags = {"reward": 1}``.
+        n : int, default 1
+            How many trials back.
+
+        Returns
+        -------
+        torch.Tensor, shape (n_batch, n_actions)
+
+        Raises
+        ------
+        ConfigError
+            If ``lags`` does not say so.
+        """
+        if n > self.lags.get(signal, 0):
+            raise ConfigError(
+                f"{type(self).__name__} does not carry {lag_name(signal, n)}: write lags = {{{signal!r}: {n}}} in the "
+                "class."
+            )
+        return self._pass.lagged[lag_name(signal, n)][self._pass.trial]
+
+    def get_state(self, detach: bool = False) -> dict[str, torch.Tensor]:
+        """Current states as a plain dict, and the lagged signals that the next trial would see."""
+        known = self._pass if self.lags and hasattr(self, "_pass") else None
+        lagged = {} if known is None else {name: values[known.trial + 1] for name, values in known.lagged.items()}
+        return super().get_state(detach) | lagged
+
+    def _with_lags(self, sessions: Sessions) -> Sessions:
+        """The sessions with the signals of earlier trials."""
+        parts = (sessions.actions, sessions.rewards, sessions.further)
+        action, reward, further = (part.flatten(0, 1) for part in parts)
+        trials = self.make_trial(action, reward, further, None, sessions.columns)
+        return replace(sessions, lagged=lagged_signals(self.signals(trials), self.lags, sessions))
 
     def signals(self, trial: Trial) -> dict[str, torch.Tensor]:
         """What is recorded of each trial, each (n_batch, n_actions), under its name after ``c_``."""

@@ -1,7 +1,7 @@
 """What a model sees of one trial, and the states it carries from trial to trial."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -59,6 +59,9 @@ class Sessions:
         Names of the columns they came from.
     unknown_outcomes : bool
         Whether some chosen option has no reward.
+    lagged : dict of str to torch.Tensor, each (n_trials + 1, n_batch, n_actions)
+        Signals of earlier trials by name, where the model asks for any (`spice.resources.lags`); the last row is what
+        a trial after all of them would see.
     """
 
     actions: torch.Tensor
@@ -70,18 +73,25 @@ class Sessions:
     experiments: torch.Tensor
     columns: Columns
     unknown_outcomes: bool
+    lagged: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def part(self, first: int, last: int) -> "Sessions":
         """Their trials from ``first`` to before ``last``."""
         names = ("actions", "rewards", "further", "blocks", "observed")
-        return replace(self, **{name: getattr(self, name)[first:last] for name in names})
+        lagged = {name: values[first : last + 1] for name, values in self.lagged.items()}
+        return replace(self, **{name: getattr(self, name)[first:last] for name in names}, lagged=lagged)
 
     def rows(self, sessions: torch.Tensor) -> "Sessions":
         """Some of the sessions, by number."""
         names = ("actions", "rewards", "further", "blocks", "observed")
         by_trial = {name: getattr(self, name).index_select(1, sessions) for name in names}
+        lagged = {name: values.index_select(1, sessions) for name, values in self.lagged.items()}
         return replace(
-            self, **by_trial, participants=self.participants[sessions], experiments=self.experiments[sessions]
+            self,
+            **by_trial,
+            participants=self.participants[sessions],
+            experiments=self.experiments[sessions],
+            lagged=lagged,
         )
 
     def missing(self) -> list[torch.Tensor | None]:
