@@ -73,10 +73,16 @@ class Equation:
     __str__ = to_string
 
     def to_sympy(self) -> "sympy.Expr":
-        """The right-hand side as a sympy expression of symbols with the features' names."""
+        """The right-hand side as a sympy expression.
+
+        Returns
+        -------
+        sympy.Expr
+            Of plain symbols with the names of `features`: ``sympy.Symbol("c_reward")`` is the one in it.
+        """
         import sympy
 
-        symbols = [sympy.Symbol(name, real=True) for name in self.features]
+        symbols = [sympy.Symbol(name) for name in self.features]
         products = (
             coefficient * sympy.Mul(*(s**p for s, p in zip(symbols, term_exponents(self.features, term), strict=True)))
             for term, coefficient in self.coefficients.items()

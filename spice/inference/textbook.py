@@ -31,11 +31,12 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
     -------
     dict of str to sympy.Expr
         ``"Q_chosen"``, ``"Q_others"``, ``"K_chosen"``, ``"K_others"`` (next values, as far as they change) and
-        ``"logits"``, of ``Q``, ``K``, ``r`` (the option's outcome), the option's own ``bias``, and the parameters.
+        ``"logits"``, of plain symbols (``sympy.Symbol("Q")`` is the one in them): ``Q`` and ``K``, value and choice
+        trace of an option; ``r``, its outcome; ``bias``, its bias; and the parameters by their names.
     """
     import sympy
 
-    symbols = {name: sympy.Symbol(name, real=True) for name in ["Q", "K", "r", *parameters]}
+    symbols = {name: sympy.Symbol(name) for name in ["Q", "K", "r", *parameters]}
     q, k, r = symbols["Q"], symbols["K"], symbols["r"]
     found: dict[str, sympy.Expr] = {}
     logits = sympy.Integer(0)
@@ -57,7 +58,7 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
         found |= {"K_chosen": k + rate * (1 - k), "K_others": k - rate * k}
         logits += symbols["perseveration"] * k
     if any(name.startswith("bias") for name in parameters):
-        logits += sympy.Symbol("bias", real=True)
+        logits += sympy.Symbol("bias")
     found["logits"] = logits
     return found
 

@@ -93,7 +93,7 @@ def test_lines():
 
 def test_sympy_equals_evaluation():
     expression = CUBIC.to_sympy()
-    symbols = sympy.symbols("x_value c_reward c_reward_2", real=True)
+    symbols = sympy.symbols("x_value c_reward c_reward_2")
     assert expression.free_symbols == set(symbols)
     for values in np.random.default_rng(0).normal(size=(5, 3)):
         assert float(expression.subs(dict(zip(symbols, values, strict=True)))) == pytest.approx(

@@ -27,7 +27,7 @@ CASES = {
 
 
 def evaluate(expression, values):
-    return float(expression.subs({sympy.Symbol(name, real=True): value for name, value in values.items()}))
+    return float(expression.subs({sympy.Symbol(name): value for name, value in values.items()}))
 
 
 def estimate(value, width=0.1):
@@ -48,7 +48,7 @@ def test_equations_are_the_agents(name):
             role = "chosen" if option == choice else "others"
             at = p | {"Q": q[option], "K": k[option], "r": rewards[option]}
             q[option], k[option] = (
-                evaluate(equations.get(f"{state}_{role}", sympy.Symbol(state, real=True)), at) for state in "QK"
+                evaluate(equations.get(f"{state}_{role}", sympy.Symbol(state)), at) for state in "QK"
             )
         logits = [
             evaluate(equations["logits"], p | {"Q": q[option], "K": k[option], "bias": option * p.get("bias", 0.0)})
@@ -59,7 +59,7 @@ def test_equations_are_the_agents(name):
 
 def test_a_forgetting_target_of_its_own():
     equations = canonical_equations(RW | {"forgetting": 0.2, "forgetting_target": 0.1})
-    q, rate, target = (sympy.Symbol(name, real=True) for name in ("Q", "forgetting", "forgetting_target"))
+    q, rate, target = (sympy.Symbol(name) for name in ("Q", "forgetting", "forgetting_target"))
     assert sympy.simplify(equations["Q_others"] - (q + rate * (target - q))) == 0
 
 
