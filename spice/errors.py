@@ -40,6 +40,10 @@ class StabilityWarning(SpiceWarning):
     """A discovered equation grows without bound over a session."""
 
 
+class IdentificationWarning(SpiceWarning):
+    """The data say nothing about some number of a model."""
+
+
 class FidelityWarning(SpiceWarning):
     """Equations predict the data worse than the network they were distilled from."""
 

@@ -1,7 +1,7 @@
 """What stage 3 hands over: canonical forms, tables of estimates, undecided terms."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +76,15 @@ class Results:
         The canonical form.
     terms, undecided : pandas.DataFrame
         Estimates of the terms in the model, and of those that the data do not decide on.
+    unidentified : list of str
+        What the data say nothing about: parameters of the canonical form, and terms, in or out of the model.
     """
 
     sindy: Mapping[str, Equation]
     canonical: CanonicalForm
     terms: "pd.DataFrame"
     undecided: "pd.DataFrame"
+    unidentified: list[str] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
         """The same as lists, numbers and text, for files."""
@@ -93,6 +96,7 @@ class Results:
             "inclusion": dict(self.canonical.inclusion),
             "terms": self.terms[COLUMNS[1:]].values.tolist(),
             "undecided": self.undecided[COLUMNS[1:]].values.tolist(),
+            "unidentified": list(self.unidentified),
         }
 
     @staticmethod
@@ -114,8 +118,8 @@ class Results:
             [str(name) for name in plain["unread"]],
             {str(name): float(value) for name, value in plain["inclusion"].items()},
         )
-        tables = [_table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided")]
-        return Results(sindy, form, *tables)
+        terms, undecided = (_table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided"))
+        return Results(sindy, form, terms, undecided, [str(name) for name in plain["unidentified"]])
 
 
 def _table(rows: list[list[Any]]) -> "pd.DataFrame":
@@ -133,6 +137,9 @@ def canonical_block(results: Results) -> list[str]:
     if len(results.undecided):
         terms = [f"{row.term} in {row.module} ({row.inclusion:.0%})" for row in results.undecided.itertuples()]
         lines.append(f"undecided: {', '.join(terms)}")
+    unknown = [name for name in results.unidentified if name not in results.canonical.estimates]
+    if unknown:  # those of the canonical form say so themselves
+        lines.append(f"not identified by the data: {', '.join(unknown)}")
     return ["", *lines] if lines else []
 
 
@@ -160,7 +167,22 @@ class Report:
 
     def results(self) -> Results:
         """All of it."""
-        return Results(self._sindy, self.canonical(), self.terms(), self.undecided())
+        canonical, terms = self.canonical(), self.terms()
+        unknown = [name for name, entry in canonical.estimates.items() if np.isnan(entry.se)]
+        unknown += [f"{row.term} in {row.module}" for row in terms[terms["se"].isna()].itertuples()]
+        return Results(self._sindy, canonical, terms, self.undecided(), unknown + self._without_outcomes())
+
+    def _without_outcomes(self) -> list[str]:
+        """Outcome terms of values whose outcome never varied for this participant."""
+        problem, layout, found = self._refinement.problem, self._refinement.layout, []
+        library = problem.library
+        for module, term in enumerate(layout.outcome):
+            if term < 0 or layout.base[module] != module:  # others may well have no outcomes of their own
+                continue
+            met = problem.places(self._group, module)[:, library.factor[term]] * problem.scales[term]
+            if len(met) and np.ptp(met) == 0:
+                found.append(f"{library.names[term]} in {library.modules[module].name} (always {met[0]:g})")
+        return found
 
     def canonical(self) -> CanonicalForm:
         """The canonical form of the best structure."""
@@ -187,7 +209,8 @@ class Report:
 
     def terms(self) -> "pd.DataFrame":
         """One row per term of the equations, in the network's gauge."""
-        estimates, _ = delta_method(lambda numbers: self._coefficients(numbers, self._found.fit), self._found.fit)
+        fit = self._found.fit
+        estimates, _ = delta_method(lambda numbers: self._coefficients(numbers, fit), fit)
         sure = self._term_inclusion()
         present = {(name, term) for name, entry in self._found.equations.items() for term in entry.coefficients}
         rows = [

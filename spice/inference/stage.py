@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spice.equations import Equation
-from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
+from spice.errors import ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
 from spice.inference.refine import Refinement
 from spice.inference.results import Report, Results
 from spice.resources.config import SpiceConfig
@@ -85,13 +85,27 @@ def refine_equations(
         p: Report(refinement, groups[p], entry, dataset.label("participant", p), proposals[p])
         for p, entry in found.items()
     }
+    results = {participant: report.results() for participant, report in reports.items()}
+    _warn_of_unidentified({dataset.label("participant", p): entry.unidentified for p, entry in results.items()})
     equations = {participant: entry.equations for participant, entry in found.items()}
     biases = {participant: entry.biases for participant, entry in found.items()}
-    return Stage(
-        equations,
-        refinement.model_with(equations, biases),
-        {participant: report.results() for participant, report in reports.items()},
-    )
+    return Stage(equations, refinement.model_with(equations, biases), results)
+
+
+def _warn_of_unidentified(names: Mapping[Any, list[str]]) -> None:
+    """Say what the data say nothing about, and for whom."""
+    people: dict[str, list[Any]] = {}
+    for label, entries in names.items():
+        for name in entries:
+            people.setdefault(name, []).append(label)
+    if people:
+        told = "; ".join(f"{name} of participant(s) {_listed(labels)}" for name, labels in people.items())
+        warnings.warn(
+            f"the data do not identify {told}: an outcome that never varies is in no equation, and other numbers have "
+            "standard errors of NaN. Leave these people or terms out, or collect more data.",
+            IdentificationWarning,
+            stacklevel=5,
+        )
 
 
 def _listed(labels: list[Any]) -> str:

@@ -17,8 +17,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 CLOSE = 2.0  # units of the criterion within which a structure is not decided against
 STEP = 1e-5  # of numerical derivatives, relative to 1 + the number
-NOTHING = 1e-6  # information, per squared logit unit, that is none
-UNKNOWN = 1e-10  # eigenvalue of the scaled information below which a direction is not identified
+UNKNOWN = 1e-4  # information in a direction that is none: standard errors of 100 logit units
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,13 @@ def covariance(fit: Fits) -> np.ndarray:
     found = np.zeros(fit.fisher.shape[1:])
     if not len(free):
         return found
-    information = fit.fisher[0][np.ix_(free, free)]
-    scale = np.sqrt(np.diag(information) + NOTHING)
-    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    values, vectors = np.linalg.eigh(fit.fisher[0][np.ix_(free, free)])
     known = values > UNKNOWN
-    inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T / np.outer(scale, scale)
+    inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T
     lost = (np.abs(vectors[:, ~known]) > 0.1).any(1)
     inverse[lost], inverse[:, lost] = np.nan, np.nan
     found[np.ix_(free, free)] = inverse
     return found
-
-
-def unidentified(fit: Fits) -> np.ndarray:
-    """Numbers that the data cannot identify."""
-    return np.flatnonzero(np.isnan(np.diag(covariance(fit))))
 
 
 def delta_method(

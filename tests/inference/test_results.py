@@ -157,6 +157,14 @@ def test_what_is_printed_below_the_equations():
     assert not any(line.startswith("undecided") for line in canonical_block(results_of()))
 
 
+def test_what_is_not_identified_is_printed_once():
+    form = CanonicalForm({"perseveration": Estimate(3.0, np.nan, np.nan, np.nan)}, {}, [])
+    tables = results_of().terms, results_of().undecided
+    lines = canonical_block(Results(SINDY, form, *tables, ["perseveration", f"c_reward in {LEARNT} (always 0)"]))
+    assert "perseveration = 3.00 (the data do not identify it)" in lines
+    assert lines[-1] == f"not identified by the data: c_reward in {LEARNT} (always 0)"
+
+
 def test_no_term_at_all():
     results = results_of()
     empty = Results(SINDY, CanonicalForm({}, {}, [], {}), results.terms, results.undecided)
@@ -172,6 +180,7 @@ def test_plain_data_come_back(searched, name):
     assert dict(again.sindy) == SINDY and again.canonical == results.canonical
     pd.testing.assert_frame_equal(again.terms, results.terms)
     pd.testing.assert_frame_equal(again.undecided, results.undecided, check_dtype=False)
+    assert again.unidentified == results.unidentified == []
     assert again.to_plain() == plain or np.isnan(results.terms["sindy"]).any()
 
 
@@ -185,7 +194,7 @@ def test_plain_data_are_plain(searched):
     assert check(report_on(searched, "forgetting", n_sessions=5)[3].results().to_plain())
 
 
-@pytest.mark.parametrize("missing", ["sindy", "estimates", "gauge", "unread", "terms", "undecided"])
+@pytest.mark.parametrize("missing", ["sindy", "estimates", "gauge", "unread", "terms", "undecided", "unidentified"])
 def test_plain_data_with_a_part_missing_are_refused(searched, missing):
     _, refined, _, report = report_on(searched, "forgetting")
     plain = report.results().to_plain()

@@ -1,6 +1,7 @@
 """Standard errors, intervals and inclusion, against formulas and likelihoods of the tests' own."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from spice.inference.uncertainty import (
     delta_method,
     inclusion,
     interval,
-    unidentified,
 )
 
 LEARNT, OTHERS = "x_value_reward_chosen", "x_value_reward_not_chosen"
@@ -61,18 +61,63 @@ def test_nothing_free(information):
     assert (covariance(fit_of(np.zeros(4), information, [False] * 4)) == 0).all()
 
 
-def test_a_direction_without_information_is_nan_and_named(information):
+def unidentified(fit, prior=None):
+    return np.flatnonzero(np.isnan(np.diag(covariance(fit, prior)))).tolist()
+
+
+def test_a_direction_without_information_is_nan(information):
     """One number that the data say nothing about, and two of which they only show the sum."""
     blind = np.diag([1.0, 1.0, 0.0, 1.0])
     fit = fit_of(np.zeros(4), blind @ information @ blind)
-    assert unidentified(fit).tolist() == [2]
+    assert unidentified(fit) == [2]
     kept = np.ix_([0, 1, 3], [0, 1, 3])
     np.testing.assert_allclose(covariance(fit)[kept], np.linalg.inv(information[kept]), rtol=1e-9)
     total = np.array([[1.0, 0, 0, 0], [0, 1.0, 1.0, 0], [0, 0, 0, 1.0]])
     small = np.linalg.inv(np.array([[2.0, 0.3, 0.1], [0.3, 1.0, 0.2], [0.1, 0.2, 3.0]]))
     fit = fit_of(np.zeros(4), total.T @ np.linalg.inv(small) @ total)
-    assert unidentified(fit).tolist() == [1, 2]
+    assert unidentified(fit) == [1, 2]
     np.testing.assert_allclose(covariance(fit)[np.ix_([0, 3], [0, 3])], small[np.ix_([0, 2], [0, 2])], rtol=1e-9)
+
+
+def test_what_the_prior_alone_knows_is_not_identified(information):
+    """One number of which the data say nothing, one of which they say as much as the prior, two without a prior."""
+    blind, prior = np.diag([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.01, 0.04])
+    data = blind @ information @ blind + np.diag([0.0, 0.0, 0.0, 0.04])
+    fit = fit_of(np.zeros(4), data + np.diag(prior))
+    assert unidentified(fit) == [] and unidentified(fit, prior) == [2]
+    kept = np.ix_([0, 1, 3], [0, 1, 3])
+    expected = np.linalg.inv((data + np.diag(prior))[kept])
+    np.testing.assert_allclose(covariance(fit, prior)[kept], expected, rtol=1e-9)
+
+
+def test_a_sum_that_the_prior_tears_apart_is_not_identified():
+    total = np.outer([1.0, 1.0, 0.0], [1.0, 1.0, 0.0]) * 50 + np.diag([0.0, 0.0, 3.0])
+    prior = np.array([0.01, 0.01, 0.01])
+    fit = fit_of(np.zeros(3), total + np.diag(prior))
+    assert unidentified(fit, prior) == [0, 1]
+    assert covariance(fit, prior)[2, 2] == pytest.approx(1 / 3.01)
+
+
+def test_without_rewards_neither_their_worth_nor_the_start_is_identified(helpers):
+    """Somebody who never got any: a value that falls from its start says what they began with, in units of beta."""
+    data = helpers.simulated(20, 50, alpha_reward=0.3, beta_reward=3.0)
+    rewards = data.xs[..., data.columns.reward]
+    posed = helpers.pose_problem(data.replace(data.xs.clone(), data.ys))
+    rewards[rewards == 1] = 0.0
+    barren = helpers.pose_problem(data)
+    numbers = np.zeros((1, posed.layout.n_numbers))
+    for key, value in zip(DELTA, (0.6, 1.0), strict=True):
+        numbers[0, helpers.number_of(posed.layout, *key)] = value
+    found = []
+    for problem in (posed, barren):
+        fit = problem.refit(helpers.structure(problem.layout, DELTA), np.zeros(1, int), numbers)
+        read = partial(helpers.read, problem.problem, problem.layout, fit.rows)
+        # at 1.0 for what an outcome adds, which the barren data leave at its prior's 0
+        fit.numbers[0, helpers.number_of(posed.layout, *DELTA[1])] = 1.0
+        found.append(delta_method(lambda n, read=read: read(n)[0], fit, problem.layout.precisions)[0])
+    assert all(np.isfinite(entry.se) for entry in found[0].values())
+    assert found[1].keys() == {"beta", "alpha", "initial_value"}
+    assert [name for name, entry in found[1].items() if np.isnan(entry.se)] == ["beta", "initial_value"]
 
 
 def test_numbers_at_the_largest_count_as_known(information):
