@@ -18,6 +18,7 @@ from spice.errors import (
     DataError,
     FidelityWarning,
     FileError,
+    LibraryWarning,
     SpiceWarning,
     StabilityWarning,
     did_you_mean,
@@ -130,7 +131,8 @@ class SpiceEstimator(BaseEstimator):
     random_state : int, optional
         Seed of the network's starts; default is torch's global state.
     verbose : bool, default False
-        Whether to show a progress bar (on a terminal only).
+        Whether to show a progress bar (on a terminal only), and to warn of terms in the default library that the data
+        cannot tell apart (of other libraries that is always said).
 
     Attributes
     ----------
@@ -268,8 +270,13 @@ class SpiceEstimator(BaseEstimator):
                 self._distil(own, visited, to_distil)
             distilled = time.perf_counter()
             refined = self.refine and self._refine(own)
-            for entry in said:  # what is true of SINDy's equations alone is of no interest once they are refined
-                if not (refined and issubclass(entry.category, (StabilityWarning, FidelityWarning))):
+            # once equations are refined, what is true of SINDy's alone is of no interest, nor that a library which the
+            # user did not choose offers more than the data can tell apart
+            settled: tuple[type[SpiceWarning], ...] = (StabilityWarning, FidelityWarning)
+            if self.rnn_class is None and self.spice_config is None and not self.verbose:
+                settled = (*settled, LibraryWarning)
+            for entry in said:
+                if not (refined and issubclass(entry.category, settled)):
                     warnings.warn(entry.message, stacklevel=2)
         except KeyboardInterrupt:
             warnings.warn(INTERRUPTED[hasattr(self, "sindy_equations_")], SpiceWarning, stacklevel=2)
