@@ -541,7 +541,8 @@ class SpiceEstimator(BaseEstimator):
             numbers = {label: 0 if shared else self.participants_.index(label) for label in self.equations_}
             equations = {numbers[label]: entry for label, entry in self.equations_.items()}
             results = {numbers[label]: entry for label, entry in self.__dict__.get("_results", {}).items()}
-            save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, equations, results)
+            people = [self.participants_.index(label) for label in self.equations_]
+            save_equations(path_spice, self._card(self.spice_model_), self.spice_model_, equations, results, people)
 
     def load_spice(self, path_rnn: Any = None, path_spice: Any = None) -> "SpiceEstimator":
         """Load network, equations, or both; nothing in the files is executed.
@@ -581,18 +582,20 @@ class SpiceEstimator(BaseEstimator):
             load_tensors(models[kind], payload, path, modules=kind == "rnn")
         equations: dict[int, dict[str, Equation]] = {}
         results: dict[int, Results] = {}
+        people: list[int] = []
         if "spice" in files:
             path, card, payload = files["spice"]
-            equations, results = equations_of(payload, card, self._config, path)
+            shared = models["spice"].n_participants == 1
+            equations, results, people = equations_of(payload, card, self._config, path, shared)
             models["spice"] = with_equations(models["spice"], equations)
         self._take_on(cards[0])  # only now: a file that does not fit leaves the estimator as it was
         if "rnn" in models:
             self._set_network(models["rnn"])
         if "spice" in models:
+            numbers = {self.participants_[number]: 0 if shared else number for number in people}
             self._set_equations(equations, models["spice"])
+            self.equations_ = self.sindy_equations_ = {label: equations[number] for label, number in numbers.items()}
             if results:
-                shared = models["spice"].n_participants == 1
-                numbers = {label: 0 if shared else self.participants_.index(label) for label in self.equations_}
                 self._set_results({label: results[number] for label, number in numbers.items()})
         return self
 

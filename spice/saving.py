@@ -1,7 +1,7 @@
 """What a fitted model writes to its files, and how it comes back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,17 +81,19 @@ def save_equations(
     model: BaseRNN,
     equations: Mapping[int, Mapping[str, Equation]],
     results: Mapping[int, Results],
+    people: Sequence[int],
 ) -> None:
     """Write an equations' file, with the parameters that equations do not replace (scaling parameters, embeddings).
 
-    And with what stage 3 found about them, where they were refined.
+    And with what stage 3 found about them, where they were refined; ``people`` are the numbers of all participants who
+    have equations, be they their own or shared.
     """
     terms = {
         participant: {name: dict(entry.coefficients) for name, entry in modules.items()}
         for participant, modules in equations.items()
     }
     tensors = {name: value for name, value in _tensors(model).items() if not name.startswith(MODULES)}
-    found = {"results": {participant: entry.to_plain() for participant, entry in results.items()}}
+    found = {"results": {number: entry.to_plain() for number, entry in results.items()}, "people": list(people)}
     write_file(path, "spice", asdict(card), {"state_dict": tensors, "equations": terms} | found)
 
 
@@ -138,9 +140,11 @@ def read_model_file(
 
 
 def equations_of(
-    payload: Mapping[str, Any], card: ModelCard, config: SpiceConfig, path: str | os.PathLike
-) -> tuple[dict[int, dict[str, Equation]], dict[int, Results]]:
-    """Equations in a file's payload, by participant number and module, and what stage 3 found about them.
+    payload: Mapping[str, Any], card: ModelCard, config: SpiceConfig, path: str | os.PathLike, shared: bool
+) -> tuple[dict[int, dict[str, Equation]], dict[int, Results], list[int]]:
+    """Equations in a file's payload, by participant number and module, stage 3's results, and whose they are.
+
+    With ``shared`` those of number 0 are everybody's.
 
     Raises
     ------
@@ -161,7 +165,9 @@ def equations_of(
         }
         complete = not results or set(results) == set(equations)
         complete &= all(set(modules) == set(config.rnn_modules) for modules in equations.values())
-        known = all(0 <= participant < card.n_participants for participant in equations)
+        people = [int(participant) for participant in payload["people"]]
+        known = all(0 <= participant < card.n_participants for participant in [*equations, *people])
+        known &= bool(people) and set(equations) == ({0} if shared else set(people))
         for modules in equations.values():
             for equation in modules.values():
                 for term in equation.coefficients:
@@ -170,7 +176,7 @@ def equations_of(
         raise FileError(f"{os.fspath(path)} is damaged: its equations cannot be read ({error}).") from None
     if not (equations and complete and known):
         raise FileError(f"{os.fspath(path)} is damaged: equations are missing, or are of unknown participants.")
-    return equations, results
+    return equations, results, people
 
 
 def load_tensors(model: BaseRNN, payload: Mapping[str, Any], path: str | os.PathLike, modules: bool = True) -> None:
