@@ -251,6 +251,7 @@ class SpiceEstimator(BaseEstimator):
             model = self._build(dataset.n_actions, n_participants)
             model.columns = dataset.columns
             warn_if_shared(model, dataset)
+            model.read_design(dataset)
             set_input_scales(model, dataset)
             if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
                 visited, to_distil = pooled(visited), [0]

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,9 @@ from spice.resources.lags import carry_on, lag_name, lag_names, lagged_signals
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
+
+if TYPE_CHECKING:
+    from spice.resources.dataset import DatasetRNN
 
 
 class BaseRNN(ModuleCaller):
@@ -219,6 +222,15 @@ class BaseRNN(ModuleCaller):
         inputs = torch.as_tensor(inputs).to(self._like)
         sessions = read_sessions(inputs.transpose(0, 1) if batch_first else inputs, columns)
         return self._with_lags(sessions) if self.lags else sessions
+
+    def read_design(self, dataset: "DatasetRNN") -> None:
+        """Take from the data what the model must know of the task, once before a fit; nothing, unless a subclass does.
+
+        Parameters
+        ----------
+        dataset : DatasetRNN
+            The data that the model will be fitted to.
+        """
 
     def embed(self, participants: torch.Tensor) -> torch.Tensor | None:
         """Embeddings of participants, shape (n_batch, embedding_size); None in a model that has none."""
