@@ -2,17 +2,15 @@
 
 import copy
 import pickle
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
-from spice.errors import ConvergenceWarning, ModuleOutputError
+from spice.errors import ModuleOutputError
 from spice.precoded import ForgettingRNN, RescorlaWagnerRNN
 from spice.resources.files import read_file, write_file
-from spice.training import fit_network, negative_log_likelihood
 from spice.training.evaluation import Evaluation
 from spice.training.objective import Objective, Posterior
 from spice.training.parameters import ParameterVector
@@ -198,24 +196,13 @@ def test_flat_means_flat():
 # ---------------------------------------------------------------------- several starts of a network
 
 
-def make(seed=0, model_class=RescorlaWagnerRNN):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return model_class.build(2, 3, hidden_size=3).double()
+@pytest.fixture(scope="module")
+def fit(fit):
+    """With the usual prior."""
+    return lambda *args, **settings: fit(*args, **{"weight_decay": 1.0} | settings)
 
 
-def fit(model, data, **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit_network(model, data, **{"weight_decay": 1.0} | settings)
-
-
-def nll_of(model, data):
-    with torch.no_grad():
-        return float(negative_log_likelihood(model(data.xs, batch_first=True)[0], data.ys.double())) / data.n_scored
-
-
-def stuck(seed=0):
+def stuck(make, seed=0):
     """A start that is certain of what was last chosen: no optimiser leaves it within few steps."""
     model = make(seed)
     with torch.no_grad():
@@ -224,13 +211,13 @@ def stuck(seed=0):
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_the_best_of_several_starts_is_kept(agent_data, optimizer):
+def test_the_best_of_several_starts_is_kept(agent_data, optimizer, make, fit, nll_of):
     data = agent_data[:8]
     epochs = {"lbfgs": 6, "adam": 25}[optimizer]
     settings = {"optimizer": optimizer, "epochs": epochs, "weight_decay": 0.0}
-    alone = [fit(model, data, **settings) for model in (stuck(), make(1))]
+    alone = [fit(model, data, **settings) for model in (stuck(make), make(1))]
     assert alone[0].start_losses[0] > alone[1].start_losses[0] + 0.05
-    model = stuck()
+    model = stuck(make)
     result = fit(model, data, other_starts=[make(1)], **settings)
     assert result.start_losses == pytest.approx([entry.start_losses[0] for entry in alone], abs=1e-4)
     assert nll_of(model, data) == pytest.approx(min(result.start_losses), abs=1e-9)
@@ -238,7 +225,7 @@ def test_the_best_of_several_starts_is_kept(agent_data, optimizer):
     assert result.loss[0] == pytest.approx(min(entry.loss[0] for entry in alone), rel=1e-9)
 
 
-def test_more_starts_are_never_worse(agent_data):
+def test_more_starts_are_never_worse(agent_data, make, fit):
     """Both end where an iteration gains less than 0.001 nats; 0.1 nats cover all that was left to gain."""
     data = agent_data[:8]
     alone = fit(make(), data, epochs=300)
@@ -248,7 +235,7 @@ def test_more_starts_are_never_worse(agent_data):
     assert together.start_losses[0] == pytest.approx(alone.start_losses[0], abs=1 / data.n_scored)
 
 
-def test_a_fit_ends_where_scipys_would(agent_data):
+def test_a_fit_ends_where_scipys_would(agent_data, make, fit):
     """Its criterion gives away less than a parameter's noise, half a nat, and spares evaluations."""
     data, model = agent_data[:8], make()
     vector = ParameterVector(model)
@@ -268,7 +255,7 @@ def test_a_fit_ends_where_scipys_would(agent_data):
     assert result.converged and len(result.loss) <= other.nfev
 
 
-def test_a_loop_of_ones_own_has_starts_too(agent_data):
+def test_a_loop_of_ones_own_has_starts_too(agent_data, make, fit, nll_of):
     class OwnLoop(RescorlaWagnerRNN):
         def forward(self, inputs, prev_state=None, batch_first=False):
             return super().forward(inputs, prev_state, batch_first)
@@ -283,7 +270,7 @@ def test_a_loop_of_ones_own_has_starts_too(agent_data):
     assert nll == pytest.approx(other_nll, abs=1e-6)
 
 
-def broken(value=torch.inf):
+def broken(make, value=torch.inf):
     model = make(7)
     with torch.no_grad():
         model.submodules_rnn[CHOSEN].output.bias.fill_(value)
@@ -292,10 +279,10 @@ def broken(value=torch.inf):
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_start_that_gives_no_number_is_passed_over(agent_data, optimizer, place):
+def test_a_start_that_gives_no_number_is_passed_over(agent_data, optimizer, place, make, fit, nll_of):
     """One start of three is no use: the other two are."""
     data, starts = agent_data[:4], [make(1), make(2)]
-    starts.insert(place, broken())
+    starts.insert(place, broken(make))
     result = fit(starts[0], data, optimizer=optimizer, epochs=6, other_starts=starts[1:])
     good = [loss for i, loss in enumerate(result.start_losses) if i != place]
     assert not np.isfinite(result.start_losses[place])
@@ -304,13 +291,13 @@ def test_a_start_that_gives_no_number_is_passed_over(agent_data, optimizer, plac
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_starts_that_all_give_no_number_are_an_error(agent_data, optimizer):
+def test_starts_that_all_give_no_number_are_an_error(agent_data, optimizer, make, fit):
     with pytest.raises(ModuleOutputError, match=f"the module '{CHOSEN}' returned inf in session 0, trial 0"):
-        fit(broken(), agent_data[:4], optimizer=optimizer, other_starts=[broken()])
+        fit(broken(make), agent_data[:4], optimizer=optimizer, other_starts=[broken(make)])
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_an_infinite_loss_is_an_error(agent_data, optimizer):
+def test_an_infinite_loss_is_an_error(agent_data, optimizer, make, fit):
     """Certain of the wrong choice, once, at the very end: the loss is infinite, and no gradient is to be had."""
 
     class Certain(RescorlaWagnerRNN):
@@ -329,7 +316,7 @@ def test_an_infinite_loss_is_an_error(agent_data, optimizer):
 
 
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "adam"}, {"validation_fraction": 0.3}])
-def test_nothing_is_recorded(agent_data, monkeypatch, settings):
+def test_nothing_is_recorded(agent_data, monkeypatch, settings, make, fit):
     def refuse(*arguments):
         raise AssertionError("recorded while training")
 
@@ -340,7 +327,7 @@ def test_nothing_is_recorded(agent_data, monkeypatch, settings):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_threads_and_random_numbers_stay_as_they_were(agent_data, n_threads):
+def test_threads_and_random_numbers_stay_as_they_were(agent_data, n_threads, make, fit):
     threads = torch.get_num_threads()
     torch.manual_seed(4)
     state = torch.random.get_rng_state()
@@ -359,7 +346,7 @@ def test_threads_and_random_numbers_stay_as_they_were(agent_data, n_threads):
 
 @pytest.mark.parametrize("n_starts", [1, 2])
 @pytest.mark.parametrize("model_class", [RescorlaWagnerRNN, ForgettingRNN])
-def test_a_fitted_model_can_be_copied_and_used(agent_data, model_class, n_starts):
+def test_a_fitted_model_can_be_copied_and_used(agent_data, model_class, n_starts, make, fit, nll_of):
     data, model = agent_data[:4], make(0, model_class)
     fit(model, data, epochs=3, other_starts=[make(seed, model_class) for seed in range(1, n_starts)])
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

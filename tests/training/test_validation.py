@@ -1,34 +1,22 @@
 """Sessions held out of a fit: which they are, that nothing is learned from them, and how they end it."""
 
-import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from spice.errors import ConvergenceWarning, DataError
-from spice.precoded import ChoiceRNN, RescorlaWagnerRNN
-from spice.training import fit_network, negative_log_likelihood
+from spice.errors import DataError
+from spice.precoded import ChoiceRNN
+from spice.training import fit_network
 from spice.training.validation import PATIENCE, Validation, split_sessions
 
 BETTER = "the held-out sessions are predicted no better"
 
 
-def make(seed=0, model_class=RescorlaWagnerRNN, **settings):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return model_class.build(2, 6, hidden_size=3, **settings).double()
-
-
-def fit(model, data, **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit_network(model, data, **settings)
-
-
-def nll_of(model, data):
-    with torch.no_grad():
-        return float(negative_log_likelihood(model(data.xs, batch_first=True)[0], data.ys.double())) / data.n_scored
+@pytest.fixture(scope="module")
+def make(make):
+    return partial(make, n_participants=6)
 
 
 def rows(data):
@@ -78,7 +66,7 @@ def test_nothing_is_held_out_unless_asked_for(random_data):
     assert split_sessions(data, 0.0) == (data, None)
 
 
-def test_nobody_can_spare_a_session(random_data):
+def test_nobody_can_spare_a_session(random_data, make):
     data = random_data(4, 5, n_participants=4)
     for refused in (lambda: split_sessions(data, 0.5), lambda: fit_network(make(), data, validation_fraction=0.5)):
         with pytest.raises(DataError) as caught:
@@ -137,7 +125,7 @@ def test_nothing_to_watch():
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_the_fit_sees_the_others_only(agent_data, optimizer):
+def test_the_fit_sees_the_others_only(agent_data, optimizer, make, fit, nll_of):
     """The loss is that of the fitted sessions; whatever the held-out ones hold, the loss is the same."""
     data = agent_data[:8]
     train, held_out = split_sessions(data, 0.25)
@@ -163,7 +151,7 @@ def test_the_fit_sees_the_others_only(agent_data, optimizer):
     ],
     ids=["lbfgs", "three starts", "adam", "two starts of adam", "mini-batches"],
 )
-def test_the_parameters_that_predicted_best_are_kept(random_data, settings):
+def test_the_parameters_that_predicted_best_are_kept(random_data, settings, make, fit, nll_of):
     """Choices without any pattern: what is learned from some sessions is wrong in the others."""
     data, settings = random_data(8, 20, seed=3), dict(settings)
     starts = [make(seed) for seed in range(1, settings.pop("n_starts", 1))]
@@ -178,7 +166,7 @@ def test_the_parameters_that_predicted_best_are_kept(random_data, settings):
     assert len(result.start_losses) == 1 + len(starts)
 
 
-def test_looks_are_without_dropout(random_data):
+def test_looks_are_without_dropout(random_data, make, fit, nll_of):
     """What was drawn when looking is luck: the network that is kept predicts as it was seen to."""
     data, model = random_data(8, 20, seed=3), make(dropout=0.5)
     with torch.random.fork_rng():
@@ -187,7 +175,7 @@ def test_looks_are_without_dropout(random_data):
     assert nll_of(model, split_sessions(data, 0.4)[1]) == pytest.approx(min(result.validation_loss), rel=1e-9)
 
 
-def test_early_stopping_helps_where_there_is_little_to_learn(random_data):
+def test_early_stopping_helps_where_there_is_little_to_learn(random_data, make, fit, nll_of):
     """Random choices, a network per person: chance is best, and the fit that stops early is nearer to it."""
     data, fresh = random_data(12, 15, seed=3, n_participants=6), random_data(12, 60, seed=9, n_participants=6)
     losses = []
@@ -198,7 +186,7 @@ def test_early_stopping_helps_where_there_is_little_to_learn(random_data):
     assert result.reason == BETTER and losses[1] < losses[0] - 0.05
 
 
-def test_callbacks_are_told_the_latest_look(agent_data):
+def test_callbacks_are_told_the_latest_look(agent_data, make, fit):
     data, seen = agent_data[:8], []
     result = fit(make(), data, epochs=8, validation_fraction=0.25, callbacks=[seen.append])
     assert [epoch.number for epoch in seen] == list(range(1, 9))
@@ -211,7 +199,7 @@ def test_callbacks_are_told_the_latest_look(agent_data):
     assert [epoch.validation_loss for epoch in without] == [None, None]
 
 
-def test_people_are_held_out_by_session(people_data):
+def test_people_are_held_out_by_session(people_data, make, fit):
     """Every person's embedding is fitted: those of the held-out sessions are known."""
     model = make(0, ChoiceRNN)
     before = model.participant_embedding.weight.detach().clone()
