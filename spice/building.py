@@ -8,7 +8,6 @@ import torch
 from spice.errors import ConfigError, SpiceWarning, did_you_mean, join_problems
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
-from spice.resources.lags import lag_name, undeclared_lags
 from spice.resources.rnn import BaseRNN
 
 
@@ -53,11 +52,6 @@ def build_model(
     ] + [f"the module {name!r} of {rnn_class.__name__} is missing in rnn_modules." for name in forgotten]
     if embedding_size is not None and model.embedding_size != embedding_size:
         problems.append(f"{rnn_class.__name__} has no participant embedding: leave embedding_size out.")
-    without = undeclared_lags(config.control_parameters, model.lags)
-    problems += [
-        f"control_parameters names {lag_name(signal, n)!r}: write lags = {{{signal!r}: {n}}} in the class."
-        for signal, n in without.items()
-    ]
     if problems:
         raise ConfigError(join_problems("spice_config does not fit the model", problems))
     if not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):

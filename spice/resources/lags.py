@@ -1,7 +1,7 @@
 """Signals of earlier trials: for a batch of sessions all at once, and carried on from one pass to the next."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -77,11 +77,7 @@ def carry_on(
     return found
 
 
-def undeclared_lags(names: Iterable[str], lags: Mapping[str, int]) -> dict[str, int]:
-    """Lagged signals among control signals that a model does not offer, and the trials back that they need."""
-    missing: dict[str, int] = {}
-    for name in names:
-        match = re.fullmatch(r"c_(.+)_lag([1-9]\d*)", name)
-        if match and int(match[2]) > lags.get(match[1], 0):
-            missing[match[1]] = max(int(match[2]), missing.get(match[1], 0))
-    return missing
+def declaration(name: str) -> str:
+    """What a class must say to offer a lagged signal of this name; nothing for other names."""
+    match = re.fullmatch(r"c_(.+)_lag([1-9]\d*)", name)
+    return f"write lags = {{{match[1]!r}: {match[2]}}} in the class" if match else ""

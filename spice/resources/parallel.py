@@ -101,7 +101,8 @@ class StatesInLoop(nn.Module):
     def forward(self) -> torch.Tensor:
         """States before each trial, shape (n_trials, n_states, n_batch, n_actions)."""
         model = self.model
-        last = torch.stack(list(model.set_initial_state(len(self._place)).values()))
+        model.set_initial_state(len(self._place))
+        last = torch.stack(list(model.state.values()))
         found = []
         for part in self._parts:
             n_trials, n_going_on = part.observed.shape

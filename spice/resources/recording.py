@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from spice.errors import ConfigError
+from spice.resources.lags import declaration
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class Recorder:
             If it was never recorded.
         """
         if name not in self._signals:
+            usual = declaration(name) or f"call self.record_signal({name!r}, ...) in forward"
             raise ConfigError(
-                f"the signal {name!r} is never recorded: call self.record_signal({name!r}, ...) in forward, or correct "
-                f"the configuration (recorded: {', '.join(self._signals) or 'none'})."
+                f"the signal {name!r} is never recorded: {usual}, or correct the configuration (recorded: "
+                f"{', '.join(self._signals) or 'none'})."
             )
         return torch.stack(self._signals[name])
 

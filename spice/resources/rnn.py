@@ -9,7 +9,7 @@ import torch
 
 from spice.errors import ConfigError
 from spice.resources.columns import NEXT, Columns
-from spice.resources.lags import carry_on, lag_name, lag_names, lagged_signals
+from spice.resources.lags import carry_on, declaration, lag_name, lag_names, lagged_signals
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
 from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
@@ -323,10 +323,8 @@ class BaseRNN(ModuleCaller):
             If ``lags`` does not say so.
         """
         if n > self.lags.get(signal, 0):
-            raise ConfigError(
-                f"{type(self).__name__} does not carry {lag_name(signal, n)}: write lags = {{{signal!r}: {n}}} in the "
-                "class."
-            )
+            name = lag_name(signal, n)
+            raise ConfigError(f"{type(self).__name__} does not carry {name}: {declaration(name)}.")
         return self._pass.lagged[lag_name(signal, n)][self._pass.trial]
 
     def get_state(self, detach: bool = False) -> dict[str, torch.Tensor]:

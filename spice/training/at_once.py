@@ -91,7 +91,8 @@ class _Block:
         sessions, chosen = sessions.part(0, end), chosen[:, :end]
         n_sessions, n_trials, n_actions = chosen.shape
         length = max(limit // (n_sessions * n_actions), 1)
-        self.first = torch.stack(list(model.set_initial_state(n_sessions).values()))
+        model.set_initial_state(n_sessions)
+        self.first = torch.stack(list(model.state.values()))
         self.pieces = [
             _Piece(model, vector, sessions.part(t, t + length), part.transpose(0, 1), evaluation.coupled)
             for t, part in zip(range(0, n_trials, length), chosen.split(length, dim=1), strict=True)

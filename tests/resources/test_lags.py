@@ -12,8 +12,10 @@ from spice.precoded import BanditRNN
 from spice.resources.agents import Agent, replay
 from spice.resources.bandits import BanditsDrift, create_dataset
 from spice.resources.config import SpiceConfig
+from spice.resources.dataset import DatasetRNN
 from spice.resources.model_agent import ModelAgent
 from spice.resources.rnn import BaseRNN
+from spice.sindy.samples import collect_samples
 from spice.training import in_loop
 from spice.training.evaluation import Evaluation
 from spice.training.method import choose_evaluation
@@ -229,7 +231,7 @@ def test_bandit_rewards_are_those_received(random_data):
 def test_lags_that_do_not_fit_are_named(random_data):
     data = random_data()
     changed = SpiceConfig([CHOSEN], ["c_action", "c_reward", "c_reward_lag2"], {CHOSEN: ["c_reward", "c_reward_lag2"]})
-    with pytest.raises(ConfigError, match=r"'c_reward_lag2': write lags = \{'reward': 2\} in the class.$"):
+    with pytest.raises(ConfigError, match=r"'c_reward_lag2' is never recorded: write lags = \{'reward': 2\} in the"):
         SpiceEstimator(LagRNN, changed).fit(data)
     model = LagRNN(n_actions=2)
     model(data.xs, batch_first=True)
@@ -241,3 +243,28 @@ def test_lags_that_do_not_fit_are_named(random_data):
     model.lags = {"reward": 0}
     with pytest.raises(ConfigError, match="^lags of 'reward' must be a whole number of trials from 1 on, not 0.$"):
         model(data.xs, batch_first=True)
+
+
+def test_columns_of_ones_own_may_be_named_so(random_data):
+    """Lagged inputs that the data bring along need no lags."""
+
+    class OwnColumn(LagRNN):
+        lags = {}
+
+        def step(self, state, trial):
+            inputs = (self.signals(trial)["reward"], trial.inputs["reward_lag1"])
+            chosen = self.call_module(CHOSEN, "x_value_reward", action=trial.action, inputs=inputs)
+            value = chosen + state["x_value_reward"] * (1 - trial.action)
+            return {"x_value_reward": value}, value
+
+    data = random_data(n_sessions=4, n_trials=30)
+    received = torch.where(data.xs[..., :2] == 1, data.xs[..., 2:4], 0.0).sum(-1)
+    lagged = torch.cat([torch.zeros(4, 1), received[:, :-1]], dim=1)
+    xs = torch.cat([data.xs[..., :4], lagged[..., None], data.xs[..., 4:]], dim=-1)
+    wide = DatasetRNN(xs, data.ys, columns=["reward_lag1", "participant"])
+    samples = []
+    for model_class, used in ((OwnColumn, wide), (LagRNN, data)):
+        model = weighted(model_class(n_actions=2, hidden_size=3).double())
+        model.columns = used.columns
+        samples.append(collect_samples(model, CONFIG, used)[CHOSEN].features)
+    np.testing.assert_allclose(samples[0], samples[1], atol=1e-6)
