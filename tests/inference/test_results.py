@@ -158,7 +158,7 @@ def test_what_is_printed_below_the_equations():
 
 
 def test_what_is_not_identified_is_printed_once():
-    form = CanonicalForm({"perseveration": Estimate(3.0, np.nan, np.nan, np.nan)}, {}, [])
+    form = CanonicalForm({"perseveration": Estimate(3.0, np.nan, np.nan, np.nan)}, {}, [], {})
     tables = results_of().terms, results_of().undecided
     lines = canonical_block(Results(SINDY, form, *tables, ["perseveration", f"c_reward in {LEARNT} (always 0)"]))
     assert "perseveration = 3.00 (the data do not identify it)" in lines
