@@ -120,6 +120,11 @@ class SpiceEstimator(BaseEstimator):
         Whether modules are distilled on the participants' own trials, or on probes with random choices.
     refine : bool, default True
         Whether to refine the equations by the likelihood of the choices (stage 3).
+    estimation : {"map", "mle"}, default "map"
+        How stage 3 estimates numbers. "map": with weak normal priors around 0 that keep those finite which the choices
+        do not identify; standard deviations, in logit units: 10 for what an outcome at its largest or a constant adds
+        and for biases, 5 for the start of a value, 1 for factors of a state's higher powers; a state's own coefficient
+        and its interactions have none. "mle": maximum likelihood, no priors.
     spice_participant_id : optional
         Distil this participant only (the label the user gave); default all.
     missing_reward : {"error", "skip"}, default "error"
@@ -185,6 +190,7 @@ class SpiceEstimator(BaseEstimator):
         sindy_threshold: float = 0.05,
         sindy_data: str = "on-policy",
         refine: bool = True,
+        estimation: str = "map",
         spice_participant_id: Any = None,
         missing_reward: str = "error",
         device: Any = "cpu",
@@ -215,6 +221,7 @@ class SpiceEstimator(BaseEstimator):
         self.sindy_threshold = sindy_threshold
         self.sindy_data = sindy_data
         self.refine = refine
+        self.estimation = estimation
         self.spice_participant_id = spice_participant_id
         self.missing_reward = missing_reward
         self.device = device
@@ -331,7 +338,7 @@ class SpiceEstimator(BaseEstimator):
         shared = self.rnn_model_.n_participants == 1
         numbers = {label: 0 if shared else self.participants_.index(label) for label in self.sindy_equations_}
         proposals = {numbers[label]: entry for label, entry in self.sindy_equations_.items()}
-        stage = refine_equations(self.rnn_model_, self._config, dataset, proposals, self.sindy_degree)
+        stage = refine_equations(self.rnn_model_, self._config, dataset, proposals, self.sindy_degree, self.estimation)
         if stage is None:
             return False
         self._set_equations(stage.equations, stage.model)

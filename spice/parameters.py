@@ -19,6 +19,7 @@ CHOICES = {
     "dtype": ("float64", "float32"),
     "sindy_data": ("on-policy", "off-policy"),
     "missing_reward": ("error", "skip"),
+    "estimation": ("map", "mle"),
 }
 
 

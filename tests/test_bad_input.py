@@ -255,6 +255,7 @@ def test_unknown_optimizers(agent_data):
         ({"dtype": "float16"}, "dtype='float16' is unknown; choose one of float64, float32."),
         ({"sindy_data": "both"}, "sindy_data='both' is unknown; choose one of on-policy, off-policy."),
         ({"missing_reward": "drop"}, "missing_reward='drop' is unknown; choose one of error, skip."),
+        ({"estimation": "bayes"}, "estimation='bayes' is unknown; choose one of map, mle."),
     ],
 )
 def test_settings(agent_data, settings, problem):

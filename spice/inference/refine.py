@@ -72,6 +72,8 @@ class Refinement:
         The data.
     degree : int
         Degree of the libraries.
+    estimation : {"map", "mle"}, default "map"
+        Whether numbers have weak priors.
     criterion : {"calibrated", "bic", "aic", "ebic"}, default "calibrated"
         What decides between structures.
 
@@ -87,12 +89,13 @@ class Refinement:
         config: SpiceConfig,
         dataset: DatasetRNN,
         degree: int,
+        estimation: str = "map",
         criterion: str = "calibrated",
     ):
         self._config, self._model, self._criterion = config, model, criterion
         self.problem: Problem = pose(model, config, dataset, degree)
         library = self.problem.library
-        self.layout = Layout(library, self.problem.scales)
+        self.layout = Layout(library, self.problem.scales, estimation)
         self._likelihood = Likelihood(library, self.problem.trials)
         extent, told_apart = self.problem.met()
         self._refit = Refit(self._likelihood, self.layout, extent, Limits(self.problem))

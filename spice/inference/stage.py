@@ -39,6 +39,7 @@ def refine_equations(
     dataset: DatasetRNN,
     proposals: Mapping[int, Mapping[str, Equation]],
     degree: int = 1,
+    estimation: str = "map",
 ) -> Stage | None:
     """Refine equations by the likelihood of the choices.
 
@@ -54,6 +55,8 @@ def refine_equations(
         SINDy's equations by participant number and module; nobody else is refined.
     degree : int, default 1
         Degree of the libraries.
+    estimation : {"map", "mle"}, default "map"
+        Whether numbers have weak priors (`spice.inference.structure.Layout`).
 
     Returns
     -------
@@ -61,7 +64,7 @@ def refine_equations(
         None, with a warning, for models that are no polynomials of single states.
     """
     try:
-        refinement = Refinement(network, config, dataset, degree)
+        refinement = Refinement(network, config, dataset, degree, estimation)
     except ModelFormError as error:
         warnings.warn(
             f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "

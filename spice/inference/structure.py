@@ -60,6 +60,8 @@ class Layout:
         Candidate terms.
     scales : np.ndarray, shape (n_terms,), optional
         What each term's product of inputs was divided by.
+    estimation : {"map", "mle"}, default "map"
+        Whether numbers have the weak priors above, or none.
 
     Attributes
     ----------
@@ -75,9 +77,11 @@ class Layout:
     usual : np.ndarray, shape (n_modules,)
         The state's own coefficient where it is not estimated: an untouched value stays as it is (1), of a choice trace
         nothing stays (0: the last choice alone counts). Neither is a discovery.
+    precisions : np.ndarray, shape (n_numbers,)
+        Of the priors; 0 where there is none.
     """
 
-    def __init__(self, library: Library, scales: np.ndarray | None = None):
+    def __init__(self, library: Library, scales: np.ndarray | None = None, estimation: str = "map"):
         self.library = library
         self._scales = np.ones(library.n_terms) if scales is None else scales
         n_terms, n_states = library.n_terms, len(library.states)
@@ -91,8 +95,8 @@ class Layout:
         deviations[:n_terms][library.powers == 1] = np.inf
         deviations[:n_terms][library.powers > 1] = PRIOR_SD_POWERS
         deviations[self.starts] = PRIOR_SD_START
-        self.precisions = 1 / deviations**2
         self.parents = np.array([self._parents(term) for term in range(n_terms)])
+        self.precisions = 1 / deviations**2 if estimation == "map" else np.zeros(self.n_numbers)
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
 
     def _parents(self, term: int) -> np.ndarray:
