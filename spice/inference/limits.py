@@ -1,5 +1,7 @@
 """Stable equations only: no state grows without bound, whatever inputs follow (DESIGN section 4)."""
 
+from copy import copy
+
 import numpy as np
 
 from spice.inference.build import Problem
@@ -34,6 +36,12 @@ class Limits:
             for module, places in enumerate(found[group]):
                 if len(places):
                     self._inputs[group, module] = places[np.arange(self._inputs.shape[2]) % len(places)]
+
+    def of(self, group: np.ndarray) -> "Limits":
+        """The limits of other groups, each that of a participant, shape (n_groups,)."""
+        found = copy(self)
+        found._inputs = self._inputs[group]
+        return found
 
     def kept(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Which rows keep the limits.

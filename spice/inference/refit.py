@@ -1,9 +1,12 @@
 """Maximum likelihood of many rows at once: damped Newton steps with the Fisher information, within bounds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from spice.inference.data import Trials
 from spice.inference.likelihood import Likelihood
 from spice.inference.limits import Limits
 from spice.inference.structure import Layout, Structures
@@ -14,6 +17,9 @@ ROUGHLY = 1e-4  # the same where structures are only compared
 ITERATIONS = 60
 HALVINGS = 12  # of a step that leaves the limits
 DAMPING = (1e-8, 1e-3, 1e8)  # least, first, largest: relative to the information's diagonal
+
+# rows, and numbers of shape (n_rows, n_numbers), to what is added to loss, gradient and information
+Pull = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,26 @@ class Refit:
             for m in range(len(library.modules))
         ]
 
+    def on(self, trials: Trials, group: np.ndarray) -> "Refit":
+        """The same on other trials.
+
+        Parameters
+        ----------
+        trials : Trials
+            The trials.
+        group : np.ndarray of int, shape (n_groups,)
+            The participant whose trials each of their groups was drawn from: limits are that participant's.
+        """
+        likelihood = Likelihood(self._likelihood.library, trials)
+        return Refit(likelihood, self._layout, self._extent[group], self._limits.of(group))
+
     def __call__(
-        self, rows: Structures, group: np.ndarray, numbers: np.ndarray, enough: float | np.ndarray = ENOUGH
+        self,
+        rows: Structures,
+        group: np.ndarray,
+        numbers: np.ndarray,
+        enough: float | np.ndarray = ENOUGH,
+        pull: Pull | None = None,
     ) -> Fits:
         """Fit rows from given numbers on.
 
@@ -100,6 +124,8 @@ class Refit:
             Where to begin.
         enough : float or np.ndarray, shape (n_rows,)
             Promised decrease, in nats, below which a row has converged.
+        pull : Pull, optional
+            What is added to the loss, and so to the ``loss``, ``nll`` and ``fisher`` returned; not finite: out of bounds.
         """
         enough = np.broadcast_to(enough, len(rows))
         rows = self._layout.with_starts(rows)
@@ -109,7 +135,7 @@ class Refit:
         theta = np.where(free, np.einsum("rij,rj->ri", np.linalg.inv(basis), np.where(free, numbers, 0.0)), 0.0)
         theta = np.clip(theta, low, high)
         theta = theta * self._share_within_limits(rows, group, np.zeros_like(theta), theta, basis)[:, None]
-        loss, gradient, curvature = self._evaluate(rows, group, theta, basis)
+        loss, gradient, curvature = self._evaluate(rows, group, theta, basis, pull and partial(pull, np.arange(n_rows)))
         damping, going, converged = np.full(n_rows, DAMPING[1]), np.isfinite(loss), np.zeros(n_rows, bool)
         for _ in range(ITERATIONS):
             at = np.flatnonzero(going)
@@ -127,7 +153,7 @@ class Refit:
             step *= share[:, None]
             new = theta[at] + step
             expected = -(gradient[at] * step).sum(1) - np.einsum("ri,rij,rj->r", step, curvature[at], step) / 2
-            answer = self._evaluate(rows[at], group[at], new, basis[at])
+            answer = self._evaluate(rows[at], group[at], new, basis[at], pull and partial(pull, at))
             gain = loss[at] - answer[0]
             better = (gain > 0) & (share > 0)
             won = at[better]
@@ -145,17 +171,22 @@ class Refit:
         fisher = inverse.transpose(0, 2, 1) @ curvature @ inverse - prior[:, :, None] * np.eye(n)
         return Fits(rows, group, numbers, loss, nll, fisher, converged)
 
-    def _evaluate(self, rows: Structures, group, theta, basis):
+    def _evaluate(self, rows: Structures, group, theta, basis, pull=None):
         """Loss, gradient and curvature, priors included, by the bounded numbers."""
         numbers = np.einsum("rij,rj->ri", basis, theta)
         coefficients, jacobian = self._layout.coefficients(numbers, rows)
         jacobian = jacobian @ basis
         answer = self._likelihood(coefficients, self._layout.needed(jacobian), group)
-        pull = self._layout.precisions * numbers * rows.free
-        gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient) + np.einsum("rij,ri->rj", basis, pull)
+        prior_slope = self._layout.precisions * numbers * rows.free
+        gradient = np.einsum("rci,rc->ri", jacobian, answer.gradient) + np.einsum("rij,ri->rj", basis, prior_slope)
         prior = (self._layout.precisions * rows.free)[:, :, None] * basis
         curvature = jacobian.transpose(0, 2, 1) @ answer.fisher @ jacobian + basis.transpose(0, 2, 1) @ prior
-        loss = answer.nll + (pull * numbers).sum(1) / 2
+        loss = answer.nll + (prior_slope * numbers).sum(1) / 2
+        if pull is not None:
+            further, slope, bend = pull(numbers)
+            loss = loss + further
+            gradient = gradient + np.einsum("rij,ri->rj", basis, slope)
+            curvature = curvature + basis.transpose(0, 2, 1) @ bend @ basis
         usable = self._limits.kept(coefficients, group)
         usable &= np.isfinite(curvature).all((1, 2)) & np.isfinite(gradient).all(1)
         return np.where(usable, loss, np.inf), gradient, curvature
