@@ -49,8 +49,8 @@ class Likelihood:
         self.library, self.trials, self._kernel = library, trials, evaluate_rows
         self._n_threads = n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._n_threads)
-        ends = trials.sessions[trials.groups]
-        self._lengths = np.diff(ends)
+        lengths = np.maximum(np.diff(trials.sessions), 0)  # resampled sessions have empty ones between them
+        self._lengths = np.add.reduceat(lengths, trials.groups[:-1])
 
     @property
     def n_coefficients(self) -> int:

@@ -1,0 +1,117 @@
+"""Session bootstrap: whole sessions drawn with replacement, a structure's numbers estimated anew from each draw."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from spice.errors import DataError
+from spice.inference.data import Trials
+from spice.inference.refit import ROUGHLY, Fits, Refit
+from spice.inference.uncertainty import Estimate
+
+Name = TypeVar("Name", bound=Hashable)
+
+DRAWS = 500
+ENDS = (2.5, 97.5)  # percentiles
+LOST = 0.05  # share of draws that do not have a quantity (a value that stays has no learning rate): more, no interval
+
+
+def resampled(
+    trials: Trials, group: int, n_draws: int, generator: np.random.Generator
+) -> tuple[Trials, np.ndarray, np.ndarray]:
+    """Draws of one participant's sessions, as groups over the same trials: none is copied.
+
+    Parameters
+    ----------
+    trials : Trials
+        The trials of all participants.
+    group : int
+        The participant.
+    n_draws : int
+        Number of draws.
+    generator : np.random.Generator
+        Where draws come from.
+
+    Returns
+    -------
+    trials : Trials
+        The same trials, with other sessions and groups.
+    groups : np.ndarray of int, shape (n_draws,)
+        The group of each draw; those between them mean nothing.
+    drawn : np.ndarray of int, shape (n_draws, n_sessions)
+        The sessions of each draw, from the last to the first.
+
+    Raises
+    ------
+    DataError
+        If there is one session only.
+    """
+    first, last = trials.groups[group], trials.groups[group + 1]
+    n_sessions = int(last - first)
+    if n_sessions < 2:
+        raise DataError(
+            "a bootstrap draws whole sessions, but a participant has one session only: use intervals='profile', or "
+            "tell the sessions (blocks) apart in the data."
+        )
+    # each session is listed by its two ends, from the last to the first: what lies between two of them runs backwards,
+    # and so is empty
+    drawn = np.sort(generator.integers(first, last, (n_draws, n_sessions)), axis=1)[:, ::-1]
+    ends = np.stack([trials.sessions[drawn], trials.sessions[drawn + 1]], axis=2)
+    begin = np.arange(n_draws) * 2 * n_sessions
+    groups = np.stack([begin, begin + 2 * n_sessions - 1], axis=1)
+    return replace(trials, sessions=ends.reshape(-1), groups=groups.reshape(-1)), 2 * np.arange(n_draws), drawn
+
+
+def bootstrap_intervals(
+    refit: Refit,
+    trials: Trials,
+    fit: Fits,
+    function: Callable[[np.ndarray], Mapping[Name, float]],
+    generator: np.random.Generator,
+    n_draws: int = DRAWS,
+) -> dict[Name, Estimate]:
+    """Estimates, with bootstrap standard errors and 95 % percentile intervals, of what follows from a fit's numbers.
+
+    The structure stays as it is; all draws are fitted at once, from the estimates on.
+
+    Parameters
+    ----------
+    refit : Refit
+        Fits rows.
+    trials : Trials
+        The trials that it fits.
+    fit : Fits
+        One row, fitted.
+    function : callable
+        Numbers, shape (n_numbers,), to quantities by name.
+    generator : np.random.Generator
+        Where draws come from.
+    n_draws : int
+        Number of draws.
+
+    Returns
+    -------
+    dict of object to Estimate
+        NaN for what more than one draw in twenty does not have.
+
+    Raises
+    ------
+    DataError
+        If the participant has one session only.
+    """
+    participant = int(fit.group[0])
+    redrawn, groups, _ = resampled(trials, participant, n_draws, generator)
+    again = refit.on(redrawn, np.full(redrawn.n_groups, participant))
+    fits = again(fit.rows[[0] * n_draws], groups, np.tile(fit.numbers, (n_draws, 1)), ROUGHLY)
+    readings = [function(numbers) for numbers in fits.numbers]
+    found = {}
+    for name, value in function(fit.numbers[0]).items():
+        values = np.array([reading[name] for reading in readings if name in reading])
+        if len(values) < (1 - LOST) * n_draws:
+            found[name] = Estimate(float(value), np.nan, np.nan, np.nan)
+        else:
+            low, high = np.percentile(values, ENDS)
+            found[name] = Estimate(float(value), float(values.std(ddof=1)), float(low), float(high))
+    return found
