@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpiceConfig", "SpiceEstimator"]
 
+DATA = ("_stage", "_dataset")  # attributes that hold data: not saved, not copied
 INTERRUPTED = {
     False: "interrupted while distilling: the network is fitted, there are no equations. predict works for the "
     "network; call fit again for the equations.",
@@ -341,12 +342,18 @@ class SpiceEstimator(BaseEstimator):
         stage = refine_equations(self.rnn_model_, self._config, dataset, proposals, self.sindy_degree, self.estimation)
         if stage is None:
             return False
+        self._stage = stage
         self._set_equations(stage.equations, stage.model)
         self._set_results({label: stage.results[number] for label, number in numbers.items()})
         own = dataset[torch.isin(dataset.participants, torch.as_tensor(list(proposals)))]
         noise = float(sum(parameter.numel() for parameter in self.rnn_model_.parameters()))
         warn_if_unfaithful(run_model(self.rnn_model_, own), run_model(self.spice_model_, own), own, by_chance=noise)
         return True
+
+    def _numbers(self, labels: Iterable[Any]) -> dict[Any, int]:
+        """Participant number of each label in the equations."""
+        shared = self.spice_model_.n_participants == 1
+        return {label: 0 if shared else self.participants_.index(label) for label in labels}
 
     def _set_results(self, results: dict[Any, Results]) -> None:
         self._results = results
@@ -484,13 +491,17 @@ class SpiceEstimator(BaseEstimator):
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
 
-    def summary(self, form: str = "terms") -> "pd.DataFrame":
+    def summary(self, form: str = "terms", intervals: str = "wald") -> "pd.DataFrame":
         """Estimates with their uncertainty.
 
         Parameters
         ----------
         form : {"terms", "canonical"}
             One row per term of the equations, in the network's gauge, or one per parameter of the canonical form.
+        intervals : {"wald", "profile", "bootstrap"}
+            From the information matrix (rates on the scale of logits); from the profile of the likelihood, right also
+            where it is skewed or ends at a bound; or percentiles of 500 session bootstraps, with their standard errors:
+            right also where the model is not, with sessions enough (20, say). The last two need the data of the fit.
 
         Returns
         -------
@@ -502,13 +513,21 @@ class SpiceEstimator(BaseEstimator):
 
         if form not in ("terms", "canonical"):
             raise ConfigError(f"form={form!r} is unknown; choose 'terms' or 'canonical'.")
-        self._check_fitted()
-        if not hasattr(self, "canonical_"):
-            raise NotFittedError("there are no estimates: the equations were not refined (refine=True, and fit).")
-        if form == "terms":
-            tables = [entry.terms.assign(participant=label) for label, entry in self._results.items()]
-            return pd.concat(tables, ignore_index=True)
-        return pd.concat([entry.table(label) for label, entry in self.canonical_.items()], ignore_index=True)
+        if intervals not in ("wald", "profile", "bootstrap"):
+            raise ConfigError(f"intervals={intervals!r} is unknown; choose 'wald', 'profile' or 'bootstrap'.")
+        self._check_refined("estimates")
+        results = self._results
+        if intervals != "wald":
+            numbers = self._numbers(self._results)
+            found = self._of_the_fit("_stage", f"intervals={intervals!r}").with_intervals(
+                form, intervals, self.random_state
+            )
+            results = {label: found[number] for label, number in numbers.items()}
+        tables = [
+            entry.terms.assign(participant=label) if form == "terms" else entry.canonical.table(label)
+            for label, entry in results.items()
+        ]
+        return pd.concat(tables, ignore_index=True)
 
     def _logits(self, model: BaseRNN, dataset: DatasetRNN) -> torch.Tensor:
         return model(dataset.xs, batch_first=True)[0]
@@ -545,8 +564,7 @@ class SpiceEstimator(BaseEstimator):
         if path_spice is not None:
             if not hasattr(self, "spice_model_"):
                 raise ConfigError("there are no equations to save: only a network was loaded; leave path_spice out.")
-            shared = self.spice_model_.n_participants == 1
-            numbers = {label: 0 if shared else self.participants_.index(label) for label in self.equations_}
+            numbers = self._numbers(self.equations_)
             equations = {numbers[label]: entry for label, entry in self.equations_.items()}
             results = {numbers[label]: entry for label, entry in self.__dict__.get("_results", {}).items()}
             people = [self.participants_.index(label) for label in self.equations_]
@@ -615,7 +633,8 @@ class SpiceEstimator(BaseEstimator):
 
     def _forget(self) -> None:
         """Drop an earlier fit, so that nothing of it is taken for the new one's."""
-        for name in [n for n in vars(self) if n.endswith("_") or n in ("rnn_agent", "spice_agent", "_results")]:
+        own = ("rnn_agent", "spice_agent", "_results", *DATA)
+        for name in [n for n in vars(self) if n.endswith("_") or n in own]:
             delattr(self, name)
 
     def _take_on(self, card: ModelCard) -> None:
@@ -648,6 +667,22 @@ class SpiceEstimator(BaseEstimator):
     def _check_fitted(self) -> None:
         if not hasattr(self, "rnn_model_") and not hasattr(self, "spice_model_"):
             raise NotFittedError("this SpiceEstimator is not fitted yet; call fit or load_spice first.")
+
+    def _check_refined(self, what: str) -> None:
+        self._check_fitted()
+        if not hasattr(self, "canonical_"):
+            raise NotFittedError(f"there are no {what}: the equations were not refined (refine=True, and fit).")
+
+    def _of_the_fit(self, name: str, what: str) -> Any:
+        """What only the estimator that was fitted has: neither files nor copies hold the data."""
+        if name not in vars(self):
+            raise NotFittedError(
+                f"{what} needs the data of the fit, which a loaded or copied estimator does not have; call fit."
+            )
+        return vars(self)[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in DATA}
 
     def _aligned(self, X: Any, y: Any) -> DatasetRNN:
         """Check the data and bring them into the order of those of the fit."""

@@ -9,6 +9,7 @@ from spice.equations import Equation
 from spice.errors import ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
 from spice.inference.refine import Refinement
 from spice.inference.results import Report, Results
+from spice.resources.agents import Seed, make_generator
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
@@ -26,11 +27,19 @@ class Stage:
         A copy of the network with these equations.
     results : dict of int to Results
         Canonical forms and tables of estimates.
+    reports : dict of int to Report
+        Where results come from; they hold the trials.
     """
 
     equations: dict[int, dict[str, Equation]]
     model: BaseRNN
     results: dict[int, Results]
+    reports: dict[int, Report]
+
+    def with_intervals(self, form: str, kind: str, seed: Seed) -> dict[int, Results]:
+        """Results with other intervals (`Report.with_intervals`); ``seed`` is that of bootstrap draws."""
+        generator = make_generator(seed)
+        return {p: report.with_intervals(self.results[p], form, kind, generator) for p, report in self.reports.items()}
 
 
 def refine_equations(
@@ -92,7 +101,7 @@ def refine_equations(
     _warn_of_unidentified({dataset.label("participant", p): entry.unidentified for p, entry in results.items()})
     equations = {participant: entry.equations for participant, entry in found.items()}
     biases = {participant: entry.biases for participant, entry in found.items()}
-    return Stage(equations, refinement.model_with(equations, biases), results)
+    return Stage(equations, refinement.model_with(equations, biases), results, reports)
 
 
 def _warn_of_unidentified(names: Mapping[Any, list[str]]) -> None:

@@ -93,7 +93,7 @@ def test_intervals_are_those_of_an_independent_profile(small):
     intervals, normal = profile_intervals(refinement._refit, fit, reading), delta_method(reading, fit)[0]
     best = [reading(fit.numbers[0])[name] for name in ("beta", "alpha", "initial_value")]
     loss = partial(loss_of, data)
-    assert loss(*best) == pytest.approx(fit.nll[0], rel=1e-9)
+    assert loss(*best) == pytest.approx(fit.loss[0], rel=1e-9)
     for which, name in enumerate(("beta", "alpha", "initial_value")):
         entry = intervals[name]
         assert (entry.value, entry.se) == (normal[name].value, normal[name].se)
@@ -141,7 +141,7 @@ def test_a_rate_that_may_be_one_ends_there(helpers):
     best = [reading(fit.numbers[0])[name] for name in ("beta", "alpha", "initial_value")]
     assert entry.low == pytest.approx(own_profile(partial(loss_of, data), best, 1, -1, 0.1), abs=1e-3)
     fixed = minimize(lambda rest: loss_of(data, rest[0], 1.0, rest[1]), [best[0], best[2]], method="Nelder-Mead")
-    assert fixed.fun - fit.nll[0] < RISE  # 1 is no worse than it may be
+    assert fixed.fun - fit.loss[0] < RISE  # 1 is no worse than it may be
 
 
 def test_a_number_at_its_bound_ends_there(helpers):
