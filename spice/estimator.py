@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
+from tqdm import tqdm
 
 from spice.building import build_model, pooled, warn_if_shared
 from spice.equations import Equation, format_number, with_equations
@@ -23,14 +24,17 @@ from spice.errors import (
     StabilityWarning,
     did_you_mean,
 )
-from spice.inference import Results, canonical_block, refine_equations
+from spice.inference import RecoveryReport, Results, canonical_block, refine_equations
 from spice.parameters import check_parameters
 from spice.precoded import BANDIT_CONFIG, BanditRNN
+from spice.resources.agents import Seed, make_generator
 from spice.resources.alignment import align
 from spice.resources.columns import Columns
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
+from spice.resources.environments import Bandits
 from spice.resources.model_agent import ModelAgent
+from spice.resources.resimulation import simulate_again
 from spice.resources.rnn import BaseRNN
 from spice.resources.validation import check_dataset
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
@@ -39,6 +43,7 @@ from spice.sindy.fidelity import run_model, warn_if_unfaithful
 from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network, negative_log_likelihood
+from spice.training.fit import INTERRUPTED as STOPPED_BY_USER
 from spice.training.scales import set_input_scales
 
 if TYPE_CHECKING:
@@ -269,6 +274,7 @@ class SpiceEstimator(BaseEstimator):
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
         self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))
         self.labels_ = dict(dataset.labels)
+        self._dataset = dataset[:]  # a copy: the user may change theirs
         self.history_ = history
         self._set_network(model)
         trained = distilled = time.perf_counter()
@@ -528,6 +534,65 @@ class SpiceEstimator(BaseEstimator):
             for label, entry in results.items()
         ]
         return pd.concat(tables, ignore_index=True)
+
+    def check_recovery(
+        self, n: int = 20, environment: Bandits | None = None, random_state: Any = None
+    ) -> RecoveryReport:
+        """Simulate from the fitted equations with the same design, fit anew, and see what is recovered.
+
+        The design: participants, sessions, missing trials and inputs are those of the fit. Every data set goes through
+        all stages, with the settings of this estimator.
+
+        Parameters
+        ----------
+        n : int, default 20
+            Number of data sets.
+        environment : Bandits, optional
+            The task. Without it outcomes are those of the data: what an option pays in a trial is drawn from the five
+            trials of the session closest in time in which its outcome was seen; where all outcomes were shown, they
+            are shown again. The task itself is better, if there is one.
+        random_state : int or numpy.random.Generator, optional
+            Seed of simulations and fits; default is numpy's global state.
+
+        Returns
+        -------
+        RecoveryReport
+            True and recovered parameters, how often each was found, and how well. ``print`` shows a table,
+            `spice.utils.plotting.plot_recovery` draws it.
+
+        Raises
+        ------
+        NotFittedError
+            If the equations were not refined, or the data of the fit are not there (loaded or copied estimator).
+        """
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ConfigError(f"n must be a whole number from 1 on, not {n!r}.")
+        self._check_refined("estimates to recover")
+        dataset: DatasetRNN = self._of_the_fit("_dataset", "check_recovery")
+        generator = make_generator(random_state)
+        found = []
+        for _ in tqdm(range(n), desc="recovery", unit="data set", disable=None if self.verbose else True, leave=False):
+            again = self._simulate_again(dataset, environment, generator)
+            seed = int(generator.integers(2**31))
+            refit = clone(self).set_params(random_state=seed, verbose=False, callbacks=None, checkpoint=None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SpiceWarning)
+                refit.fit(again)
+            if refit.history_.reason == STOPPED_BY_USER or "_results" not in vars(refit):
+                raise KeyboardInterrupt
+            found.append(refit._results)
+        truth = self._results
+        if self.spice_model_.n_participants == 1:  # the same for all who are there: it counts once
+            truth = dict(list(truth.items())[:1])
+        return RecoveryReport.of(truth, found)
+
+    def _simulate_again(self, dataset: DatasetRNN, environment: Bandits | None, seed: Seed) -> DatasetRNN:
+        """Data with the same design; those of people without equations stay as they are."""
+        known = torch.tensor([self.participants_[code] in self.equations_ for code in dataset.participants.tolist()])
+        again = dataset[:]
+        own = simulate_again(ModelAgent(self.spice_model_), dataset[known], environment, seed)
+        again.xs[known], again.ys[known] = own.xs, own.ys
+        return again
 
     def _logits(self, model: BaseRNN, dataset: DatasetRNN) -> torch.Tensor:
         return model(dataset.xs, batch_first=True)[0]
