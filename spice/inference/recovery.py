@@ -121,7 +121,9 @@ def _shown(row: Any, name: str, percent: bool = False) -> str:
     value = np.nan if row is None else row[name]
     if np.isnan(value):
         return "–"
-    return f"{value:.0%}" if percent else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.3f}"
+    if percent:
+        return f"{value:.0%}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 else "0.000"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

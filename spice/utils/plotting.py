@@ -14,6 +14,9 @@ from spice.errors import ConfigError, join_problems
 from spice.resources.agents import Agent, Replay, replay
 from spice.resources.columns import Columns
 from spice.resources.sessions import Trials, read_session
+from spice.utils.recovery_plot import plot_recovery
+
+__all__ = ["plot_recovery", "plot_session"]
 
 # Okabe & Ito's colours, told apart by colour-blind readers; those of the agents differ in lightness too.
 GREEN, RED, GREY = "#009E73", "#CC3311", "#999999"
