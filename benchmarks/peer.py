@@ -149,7 +149,8 @@ def fit(job: dict[str, Any]) -> None:
     ----------
     job : dict
         ``data`` (npz file), ``model`` and ``config`` (names in ``spice.precoded``), ``participants``, ``epochs``,
-        ``learning_rate``, ``seed``, ``threads``, ``predictions`` (whether to time them).
+        ``learning_rate``, ``seed``, ``threads``, ``predictions`` (whether to time them); ``degree`` of its libraries
+        (default 1), ``terms`` (whether to give every participant's coefficients).
     """
     import numpy as np
     import torch
@@ -170,6 +171,7 @@ def fit(job: dict[str, Any]) -> None:
             n_participants=job["participants"],
             epochs=job["epochs"],
             learning_rate=job["learning_rate"],
+            spice_library_polynomial_degree=job.get("degree", 1),
         )
         estimator.fit(xs, ys)
     except Exception as error:
@@ -178,12 +180,26 @@ def fit(job: dict[str, Any]) -> None:
     emit("fitted", seconds=time.perf_counter() - begin, cpu_seconds=time.process_time() - begin_cpu)
     if job["predictions"]:
         emit("predicted", **time_predictions(estimator, xs))
+    if job.get("terms"):
+        emit("terms", people=[terms(estimator, participant) for participant in range(job["participants"])])
     for kind, likelihood in (("networks", network_nll), ("equations", equations_nll)):
         try:
             answer = {part: likelihood(estimator, *read(job["data"], part)) for part in ("train", "fresh")}
         except Exception as error:
             answer = {"error": _describe(error)}
         emit(kind, **answer)
+
+
+def terms(estimator: Any, participant: int) -> dict[str, dict[str, float]]:
+    """One participant's coefficients by module and term, and the inverse temperatures by state under ``betas``."""
+    agent = estimator.spice_agent
+    agent.new_sess(participant_id=participant)
+    found = {"betas": {name: float(value) for name, value in agent.get_betas().items()}}
+    for name, models in agent.get_modules().items():
+        model = models[participant]
+        values = model.coefficients()[0].tolist()
+        found[name] = dict(zip(model.get_feature_names(), values, strict=True))
+    return found
 
 
 def _describe(error: Exception) -> str:
