@@ -6,7 +6,8 @@ structure (``recovery_oracle.py``, NumPy and SciPy alone).
     python benchmarks/recovery.py --json OUT
 
 Parts (``--only``): ``structure`` (100 sessions of 100 trials; every mechanism, more options, continuous rewards),
-``amount`` (false terms at 1, 10 and 100 sessions), ``time``.
+``amount`` (false terms at 1, 10 and 100 sessions), ``protocol`` (people with different mechanisms:
+``recovery_protocol.py``), ``time`` (``recovery_time.py``).
 """
 
 import argparse
@@ -18,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peer
 import recovery_oracle as oracle
+import recovery_protocol
+import recovery_time
 import torch
 from scipy.stats import binomtest
 
@@ -44,6 +48,7 @@ MECHANISMS: dict[str, tuple[dict[str, float], dict[str, float]]] = {  # argument
 FURTHER = ("rescorla-wagner", "forgetting", "perseveration", "counterfactual")  # with more options, other rewards
 AT_LEAST = {"rescorla-wagner": 0.95, "forgetting": 0.95, "asymmetric rates": 0.95}  # of runs exactly right; others 0.9
 FRESH = 50  # sessions to score
+PARTS = ("structure", "amount", "protocol", "time")
 
 
 def simulate(mechanism: str, seed: int, n_sessions: int, n_actions: int, reward: str):
@@ -144,13 +149,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file for the results")
     parser.add_argument("--seeds", type=int, default=40, help="runs of each case (default 40)")
-    parser.add_argument("--only", nargs="+", choices=("structure", "amount"), default=("structure", "amount"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--mechanisms", nargs="+", choices=list(MECHANISMS), default=list(MECHANISMS))
+    parser.add_argument("--people", type=int, default=128, help="people of the protocol (default 128)")
+    parser.add_argument("--peer-people", type=int, default=16, help="of them for the peer (default 16; 0: without it)")
+    parser.add_argument(
+        "--peer-env", type=Path, default=peer.DEFAULT_FOLDER, metavar="DIR", help=f"default {peer.DEFAULT_FOLDER}"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     out: dict[str, Any] = {"torch": torch.__version__, "cases": [], "runs": []}
     started = time.perf_counter()
-    for part in arguments.only:
+    for part in [part for part in ("structure", "amount") if part in arguments.only]:
         print(f"{part:<44}{'exactly right':>20}{'false':>8}{'RMSE/ML':>9}{'NLL-true':>11}{'refine':>8}")
         for mechanism, n_sessions, n_actions, reward, seeds in cases(part, arguments.seeds):
             if mechanism not in arguments.mechanisms:
@@ -163,8 +173,14 @@ def main() -> None:
             out["runs"] += records
     out["coverage"] = coverage(out["runs"])
     out["false_terms"] = dict(Counter(term for record in out["runs"] for term in record["false"]))
+    if out["runs"]:
+        print(f"95 % intervals: {out['coverage']['covered']:.3f} of {out['coverage']['intervals']} hold the truth")
+    if "protocol" in arguments.only:
+        out["protocol"] = recovery_protocol.run(arguments.people, arguments.peer_people, arguments.peer_env)
+        arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+    if "time" in arguments.only:
+        out["time"] = recovery_time.run(arguments.people)
     out["seconds"] = time.perf_counter() - started
-    print(f"95 % intervals: {out['coverage']['covered']:.3f} of {out['coverage']['intervals']} hold the truth")
     arguments.json.write_text(json.dumps(out, indent=1) + "\n")
 
 

@@ -51,6 +51,15 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
+def power(probability: np.ndarray, present: np.ndarray, alarms: float = 0.02) -> float:
+    """True-positive rate at the lowest threshold of the probability whose false-positive rate is at most ``alarms``."""
+    absent = np.sort(probability[~present])[::-1]
+    if not (present.any() and len(absent)):
+        return float("nan")
+    allowed = int(alarms * len(absent))
+    return float(np.mean(probability[present] > (absent[allowed] if allowed < len(absent) else -1.0)))
+
+
 def calibration(probability: np.ndarray, present: np.ndarray) -> dict[str, Any]:
     """Brier score and reliability table.
 

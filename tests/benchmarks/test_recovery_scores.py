@@ -44,3 +44,11 @@ def test_calibration_of_what_is_known_for_certain_and_of_coin_tosses():
     tossed = scores.calibration(np.full(20, 0.5), present)
     assert tossed["brier"] == tossed["brier_of_share"] == 0.25
     assert len(tossed["table"]) == 1 and tossed["table"][0]["present"]["n"] == 20
+
+
+def test_power_is_the_rate_above_a_threshold_that_few_false_ones_reach():
+    probability = np.array([0.9, 0.6, 0.2, 0.8, 0.5, 0.1])
+    present = np.array([True, True, True, False, False, False])
+    assert scores.power(probability, present, alarms=0.0) == pytest.approx(1 / 3)  # above .8
+    assert scores.power(probability, present, alarms=0.34) == pytest.approx(2 / 3)  # above .5
+    assert np.isnan(scores.power(probability, np.ones(6, bool)))
