@@ -80,6 +80,16 @@ def gap(nll: np.ndarray, true: np.ndarray) -> dict[str, float]:
 
 
 def show_rates(rates: dict[str, Any]) -> str:
-    """True- and false-positive rate with their intervals."""
-    parts = (rates["true_positive"], rates["false_positive"])
-    return " / ".join(f"{part['rate']:.2f} [{part['ci'][0]:.2f}, {part['ci'][1]:.2f}]" for part in parts)
+    """True- and false-positive rate with their intervals; a dash where there is nobody."""
+    parts = [
+        (*part["ci"], part["rate"]) if part["n"] else () for part in (rates["true_positive"], rates["false_positive"])
+    ]
+    return " / ".join("{2:.2f} [{0:.2f}, {1:.2f}]".format(*part) if part else "-" for part in parts)
+
+
+def show_correlation(entry: dict[str, Any] | None) -> str:
+    """Correlation in those who have the parameter, truly and as found, their number, and over all people."""
+    if entry is None:
+        return ""
+    both, everybody = (f"{entry[key]:.2f}" if np.isfinite(entry[key]) else "-" for key in ("both", "all"))
+    return f"{both} ({entry['n_both']}), {everybody}"

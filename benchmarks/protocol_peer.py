@@ -24,7 +24,7 @@ import numpy as np
 import peer
 import protocol_oracle as oracle
 from fit_speed import run_peer
-from protocol_compare import Found, compare, gap, show_rates
+from protocol_compare import Found, compare, gap, show_correlation, show_rates
 from protocol_data import BLOCKS, People
 
 DEGREES = (1, 2)
@@ -153,10 +153,10 @@ def show(out: dict[str, Any]) -> None:
     for mechanism in oracle.MECHANISMS:
         cells = [show_rates(entry["mechanisms"][mechanism]) for entry in methods.values()]
         print(f"{mechanism:<14}" + "".join(f"{cell:<40}" for cell in cells))
+    print("correlation with the truth: of those with both, of all")
     for name in oracle.NAMES:
-        cells = [entry.get("parameters", {}).get(name) for entry in methods.values()]
-        texts = [f"{c['both']:.2f} ({c['n_both']}), {c['all']:.2f}" if c else "" for c in cells]
-        print(f"{name:<14}" + "".join(f"{text:<40}" for text in texts))
+        cells = [show_correlation(entry.get("parameters", {}).get(name)) for entry in methods.values()]
+        print(f"{name:<14}" + "".join(f"{cell:<40}" for cell in cells))
     for name, gaps in out["others_nll_minus_true"].items():
         print(f"NLL of fresh blocks minus true, {name}: {gaps['mean']:.4f} ({gaps['se']:.4f})")
     for degree, entry in out["degrees"].items():

@@ -21,7 +21,7 @@ import numpy as np
 import protocol_oracle as oracle
 import protocol_peer
 import recovery_scores as scores
-from protocol_compare import Found, compare, gap, show_rates
+from protocol_compare import Found, compare, gap, show_correlation, show_rates
 from protocol_data import BLOCKS, People, mean_nll, simulate
 
 from spice.errors import SpiceWarning
@@ -160,16 +160,17 @@ def each(people: People, methods: dict[str, Found]) -> dict[str, Any]:
 def show(out: dict[str, Any]) -> None:
     """Print the tables of the oracle and of SPICE."""
     print(f"\nthe peer's protocol, {out['people']} people: found where it is there / where it is not, 95 % intervals")
-    print(f"{'':<14}{'published':>10}   {'oracle':<40}{'SPICE':<40}unread")
+    print(f"{'':<14}{'published':>10} {'there':>6} {'not':>5}   {'oracle':<40}{'SPICE':<40}unread")
     for name in oracle.MECHANISMS:
         cells = [out[method]["mechanisms"][name] for method in ("oracle", "spice")]
         published = f"{PUBLISHED[name]:.2f}" if name in PUBLISHED else ""
+        there, absent = (cells[0][kind]["n"] for kind in ("true_positive", "false_positive"))
         texts = "".join(f"{show_rates(cell):<40}" for cell in cells)
-        print(f"{name:<14}{published:>10}   {texts}{cells[1]['unread']:.2f}")
+        print(f"{name:<14}{published:>10} {there:>6} {absent:>5}   {texts}{cells[1]['unread']:.2f}")
     print(f"{'correlation with the truth: of those with both, of all':<58}{'oracle':<24}SPICE")
     for name in oracle.NAMES:
         cells = [out[method]["parameters"][name] for method in ("oracle", "spice")]
-        texts = "".join(f"{c['both']:.2f} ({c['n_both']}), {c['all']:.2f}".ljust(24) for c in cells)
+        texts = "".join(f"{show_correlation(cell):<24}" for cell in cells)
         print(f"{name:<58}{texts}")
     for method in ("oracle", "spice"):
         if "calibration" in out[method]:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,13 @@ def fit(job: dict[str, Any]) -> dict[str, Any]:
     else:
         agent = AgentQ(2, alpha_reward=0.3, beta_reward=3.0, **AGENTS[job["job"]])
         dataset = create_dataset(agent, BanditsDrift(sigma=0.2), 100, 100, 1, seed=job["seed"])[0]
+    begin_cpu = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpiceWarning)
         estimator = SpiceEstimator(random_state=job["seed"]).fit(dataset)
-    return {"timing": estimator.timing_, "parameters": estimator.canonical_[0].parameters}
+    cpu_seconds = time.process_time() - begin_cpu
+    parameters = estimator.canonical_[estimator.participants_[0]].parameters
+    return {"timing": estimator.timing_, "cpu_seconds": cpu_seconds, "parameters": parameters}
 
 
 def main() -> None:
