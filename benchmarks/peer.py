@@ -149,8 +149,9 @@ def fit(job: dict[str, Any]) -> None:
     ----------
     job : dict
         ``data`` (npz file), ``model`` and ``config`` (names in ``spice.precoded``), ``participants``, ``epochs``,
-        ``learning_rate``, ``seed``, ``threads``, ``predictions`` (whether to time them); ``degree`` of its libraries
-        (default 1), ``terms`` (whether to give every participant's coefficients).
+        ``learning_rate``, ``seed``, ``threads``, ``predictions`` (whether to time them); ``terms`` (whether to give
+        every participant's coefficients), ``degree`` (of libraries with which the fitted network is distilled once
+        more: those answers' names end in it).
     """
     import numpy as np
     import torch
@@ -171,7 +172,6 @@ def fit(job: dict[str, Any]) -> None:
             n_participants=job["participants"],
             epochs=job["epochs"],
             learning_rate=job["learning_rate"],
-            spice_library_polynomial_degree=job.get("degree", 1),
         )
         estimator.fit(xs, ys)
     except Exception as error:
@@ -180,14 +180,23 @@ def fit(job: dict[str, Any]) -> None:
     emit("fitted", seconds=time.perf_counter() - begin, cpu_seconds=time.process_time() - begin_cpu)
     if job["predictions"]:
         emit("predicted", **time_predictions(estimator, xs))
+    for kind, likelihood in (("networks", network_nll), ("equations", equations_nll)):
+        emit(kind, **_likelihoods(estimator, job, likelihood))
     if job.get("terms"):
         emit("terms", people=[terms(estimator, participant) for participant in range(job["participants"])])
-    for kind, likelihood in (("networks", network_nll), ("equations", equations_nll)):
-        try:
-            answer = {part: likelihood(estimator, *read(job["data"], part)) for part in ("train", "fresh")}
-        except Exception as error:
-            answer = {"error": _describe(error)}
-        emit(kind, **answer)
+    if degree := job.get("degree"):
+        estimator.epochs, estimator.spice_library_polynomial_degree = 0, degree
+        estimator.fit(xs, ys)
+        emit(f"equations_{degree}", **_likelihoods(estimator, job, equations_nll))
+        emit(f"terms_{degree}", people=[terms(estimator, participant) for participant in range(job["participants"])])
+
+
+def _likelihoods(estimator: Any, job: dict[str, Any], likelihood: Any) -> dict[str, Any]:
+    """Likelihood of training and fresh sessions, or why there is none."""
+    try:
+        return {part: likelihood(estimator, *read(job["data"], part)) for part in ("train", "fresh")}
+    except Exception as error:
+        return {"error": _describe(error)}
 
 
 def terms(estimator: Any, participant: int) -> dict[str, dict[str, float]]:

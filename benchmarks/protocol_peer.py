@@ -1,8 +1,9 @@
 """The peer's own code on people of its protocol, and how its equations are read.
 
 Its model is ``ChoiceRNN`` with an embedding per participant, the richest of its ready ones that runs (those of
-``Weinhardt2025RNN`` call a module that it does not have), with its configuration and 1024 epochs; once with its default
-libraries of degree 1, which cannot say that learning rates are asymmetric, and once with degree 2.
+``Weinhardt2025RNN`` call a module that it does not have), with its configuration and 1024 epochs; the network is
+distilled twice, with the default libraries of degree 1, which cannot say that learning rates are asymmetric, and with
+degree 2.
 
 The package has no rule for what a mechanism is. It sets coefficients within .05 of 0 to 0 and within .05 of 1 to 1, and
 counts an inverse temperature of more than .01 as a parameter; so, here:
@@ -27,16 +28,16 @@ from fit_speed import run_peer
 from protocol_compare import Found, compare, gap, show_correlation, show_rates
 from protocol_data import BLOCKS, People
 
-DEGREES = (1, 2)
+SUFFIXES = {1: "", 2: "_2"}  # of the answers' names, by degree of the libraries
 COUNTS = 0.01  # an inverse temperature
 DIFFERS = 0.05  # a coefficient
 EPOCHS, LEARNING_RATE = 1024, 1e-2
 JOB = {"job": "fit", "model": "ChoiceRNN", "config": "CHOICE_CONFIG", "epochs": EPOCHS, "learning_rate": LEARNING_RATE}
-JOB |= {"seed": 0, "threads": 1, "predictions": False, "terms": True}
+JOB |= {"seed": 0, "threads": 1, "predictions": False, "terms": True, "degree": 2}
 
 
 def run(people: People, true: np.ndarray, folder: Path, epochs: int = EPOCHS) -> dict[str, Any]:
-    """Fit the peer's model once per degree of its libraries.
+    """Fit the peer's model, and compare its equations with libraries of either degree.
 
     Parameters
     ----------
@@ -52,13 +53,13 @@ def run(people: People, true: np.ndarray, folder: Path, epochs: int = EPOCHS) ->
     Returns
     -------
     dict
-        ``people``, and by degree what `recovery_protocol.compare` gives, seconds, and the gap to the true models; or
-        ``error``.
+        ``people``, and under ``degrees`` what `protocol_compare.compare` gives, the gap to the true models, and the
+        coefficients; ``seconds`` of the fit; ``error``, where there was one.
     """
     try:
         versions = peer.ensure_environment(folder)
     except peer.PeerError as error:
-        return {"people": len(true), "error": str(error)}
+        return {"people": len(true), "degrees": {}, "error": str(error)}
     out: dict[str, Any] = {"people": len(true), "versions": versions, "degrees": {}}
     with tempfile.TemporaryDirectory() as scratch:
         path = str(Path(scratch) / "people.npz")
@@ -67,16 +68,19 @@ def run(people: People, true: np.ndarray, folder: Path, epochs: int = EPOCHS) ->
             f"{part}_{name}": getattr(data, name).numpy() for part, data in parts.items() for name in ("xs", "ys")
         }
         np.savez(path, **arrays)
-        for degree in DEGREES:
-            job = JOB | {"data": path, "participants": len(true), "degree": degree, "epochs": epochs}
-            out["degrees"][str(degree)] = _judge(run_peer(folder, job), people, true, degree)
-    return out
+        answer = run_peer(folder, JOB | {"data": path, "participants": len(true), "epochs": epochs})
+    for degree, suffix in SUFFIXES.items():
+        if f"terms{suffix}" in answer:
+            names = {"terms": "terms" + suffix, "equations": "equations" + suffix, "networks": "networks"}
+            answers = {kind: answer[name] for kind, name in names.items()}
+            out["degrees"][str(degree)] = _judge(answers, people, true, degree)
+    if "failed" in answer:
+        out["error"] = answer["failed"]["error"]
+    return out | {"seconds": answer.get("fitted")}
 
 
 def _judge(answer: dict[str, Any], people: People, true: np.ndarray, degree: int) -> dict[str, Any]:
-    """Compare what one fit says with the truth."""
-    if "failed" in answer:
-        return {"error": answer["failed"]["error"]}
+    """Compare what one set of equations says with the truth."""
     coefficients = answer["terms"]["people"]
     mechanisms = [mechanisms_of(person) for person in coefficients]
     found = {name: np.array([entry[name] for entry in mechanisms]) for name in oracle.MECHANISMS}
@@ -88,8 +92,7 @@ def _judge(answer: dict[str, Any], people: People, true: np.ndarray, degree: int
     for kind in ("equations", "networks"):
         fresh = answer[kind].get("fresh")
         gaps[kind] = gap(np.array(fresh).reshape(-1, BLOCKS).mean(1), true) if fresh else answer[kind]
-    seconds = answer["fitted"]["seconds"]
-    return compared | {"nll_minus_true": gaps, "seconds": seconds, "coefficients": coefficients}
+    return compared | {"nll_minus_true": gaps, "coefficients": coefficients}
 
 
 def mechanisms_of(person: dict[str, dict[str, float]]) -> dict[str, bool]:
@@ -142,13 +145,8 @@ def show(out: dict[str, Any]) -> None:
     """Print the peer's rates beside SPICE's and the oracle's of the same people."""
     print(f"\nautospice {peer.VERSION}, its ChoiceRNN, the first {out['people']} people (SPICE: fitted to everybody)")
     if "error" in out:
-        print(f"left out: {out['error']}", flush=True)
-        return
+        print(f"it failed: {out['error']}", flush=True)
     methods = {f"autospice, degree {degree}": entry for degree, entry in out["degrees"].items()} | out["others"]
-    for name, entry in methods.items():
-        if "error" in entry:
-            print(f"{name}: failed, {entry['error']}")
-    methods = {name: entry for name, entry in methods.items() if "error" not in entry}
     print(" " * 14 + "".join(f"{name:<40}" for name in methods))
     for mechanism in oracle.MECHANISMS:
         cells = [show_rates(entry["mechanisms"][mechanism]) for entry in methods.values()]
@@ -160,6 +158,6 @@ def show(out: dict[str, Any]) -> None:
     for name, gaps in out["others_nll_minus_true"].items():
         print(f"NLL of fresh blocks minus true, {name}: {gaps['mean']:.4f} ({gaps['se']:.4f})")
     for degree, entry in out["degrees"].items():
-        for kind, gaps in entry.get("nll_minus_true", {}).items():
+        for kind, gaps in entry["nll_minus_true"].items():
             text = f"{gaps['mean']:.4f} ({gaps['se']:.4f})" if "mean" in gaps else str(gaps)
             print(f"NLL of fresh blocks minus true, autospice, degree {degree}, {kind}: {text}", flush=True)
