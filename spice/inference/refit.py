@@ -125,7 +125,7 @@ class Refit:
         enough : float or np.ndarray, shape (n_rows,)
             Promised decrease, in nats, below which a row has converged.
         pull : Pull, optional
-            What is added to the loss, and so to the ``loss``, ``nll`` and ``fisher`` returned; not finite: out of bounds.
+            What is added to the loss, and so to all that is returned of it; not finite: out of bounds.
         """
         enough = np.broadcast_to(enough, len(rows))
         rows = self._layout.with_starts(rows)
