@@ -20,6 +20,7 @@ CHOICES = {
     "sindy_data": ("on-policy", "off-policy"),
     "missing_reward": ("error", "skip"),
     "estimation": ("map", "mle"),
+    "criterion": ("calibrated", "bic", "aic", "ebic", "cv"),
 }
 
 

@@ -1,7 +1,6 @@
 """Session bootstrap: whole sessions drawn with replacement, a structure's numbers estimated anew from each draw."""
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -55,13 +54,8 @@ def resampled(
             "a bootstrap draws whole sessions, but a participant has one session only: use intervals='profile', or "
             "tell the sessions (blocks) apart in the data."
         )
-    # each session is listed by its two ends, from the last to the first: what lies between two of them runs backwards,
-    # and so is empty
     drawn = np.sort(generator.integers(first, last, (n_draws, n_sessions)), axis=1)[:, ::-1]
-    ends = np.stack([trials.sessions[drawn], trials.sessions[drawn + 1]], axis=2)
-    begin = np.arange(n_draws) * 2 * n_sessions
-    groups = np.stack([begin, begin + 2 * n_sessions - 1], axis=1)
-    return replace(trials, sessions=ends.reshape(-1), groups=groups.reshape(-1)), 2 * np.arange(n_draws), drawn
+    return *trials.regrouped(list(drawn)), drawn
 
 
 def bootstrap_intervals(

@@ -1,6 +1,7 @@
 """Trials as the compiled likelihood reads them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,3 +40,27 @@ class Trials:
         ends = self.sessions[self.groups]
         scored = np.concatenate([[0], np.cumsum(self.choices >= 0)])
         return scored[ends[1:]] - scored[ends[:-1]]
+
+    def regrouped(self, sessions: Sequence[np.ndarray]) -> tuple["Trials", np.ndarray]:
+        """Groups made of any sessions, each as often as it is listed; no trial is copied.
+
+        Parameters
+        ----------
+        sessions : sequence of np.ndarray of int
+            Session numbers of each group.
+
+        Returns
+        -------
+        trials : Trials
+            The same trials, with other sessions and groups.
+        groups : np.ndarray of int, shape (n_groups,)
+            The number of each group there; those between them mean nothing.
+        """
+        # each session is listed by its two ends, from the last to the first: what lies between two of them runs
+        # backwards, and so is empty
+        ordered = [np.sort(group)[::-1] for group in sessions]
+        ends = [np.stack([self.sessions[group], self.sessions[group + 1]], axis=1).reshape(-1) for group in ordered]
+        last = np.cumsum([len(part) for part in ends])
+        first = last - [len(part) for part in ends]
+        groups = np.stack([first, last - 1], axis=1).reshape(-1).astype(np.int64)
+        return replace(self, sessions=np.concatenate(ends), groups=groups), 2 * np.arange(len(ends))

@@ -10,6 +10,7 @@ from spice.equations import Equation, with_equations
 from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
 from spice.inference.criteria import ORPHAN, Criterion, penalty_of
+from spice.inference.crossvalidation import held_out_nll
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
 from spice.inference.limits import Limits
@@ -29,6 +30,7 @@ from spice.training import negative_log_likelihood
 # on): the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
 SURE = 0.8  # probability from which a term counts as decided on
 OVERWHELMING = 2.0  # so many times the price of a number, and terms stay that are sure only together
+RULED_OUT, MOST_HELD_OUT = 20.0, 50  # units of the information criterion, structures: more are not cross-validated
 UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
 # relative difference of the compiled likelihood from the model's own
 AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -74,7 +76,7 @@ class Refinement:
         Degree of the libraries.
     estimation : {"map", "mle"}, default "map"
         Whether numbers have weak priors.
-    criterion : {"calibrated", "bic", "aic", "ebic"}, default "calibrated"
+    criterion : {"calibrated", "bic", "aic", "ebic", "cv"}, default "calibrated"
         What decides between structures.
 
     Raises
@@ -173,14 +175,24 @@ class Refinement:
         if self._criterion == "calibrated":
             best, visited = yield from self._calibrated(group, moves, n_scored, proposal)
         else:
-            penalty = penalty_of(self._criterion, n_scored, moves.n_candidates)
-            search = Search(self.layout, moves, group, Criterion(self.layout, penalty))
+            name = "bic" if self._criterion == "cv" else self._criterion
+            search = Search(
+                self.layout, moves, group, Criterion(self.layout, penalty_of(name, n_scored, moves.n_candidates))
+            )
             visited = yield from search.run(*self._first_structures(moves, proposal))
-            best = visited.fits[visited.best()]
+            best = visited.fits[visited.best() if name == self._criterion else self._best_held_out(visited)]
         fit = yield ToFit(group, best.rows, best.numbers, ENOUGH)
         coefficients = self.layout.coefficients(fit.numbers, fit.rows)[0][0]
         equations = self.network_equations(group, coefficients)
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, n_scored)
+
+    def _best_held_out(self, visited: Visited) -> int:
+        """Of the structures that the information criterion does not rule out, the one that predicts best."""
+        scores = np.array(visited.scores)
+        order = np.argsort(scores)[:MOST_HELD_OUT]
+        order = order[scores[order] <= scores.min() + RULED_OUT]
+        nll = held_out_nll(self._refit, self.problem.trials, Fits.concatenate([visited.fits[i] for i in order]))
+        return int(order[nll.argmin()])
 
     def _calibrated(
         self, group: int, moves: Moves, n_scored: int, proposal: Mapping[str, Equation] | None

@@ -104,6 +104,11 @@ class Refit:
         likelihood = Likelihood(self._likelihood.library, trials)
         return Refit(likelihood, self._layout, self._extent[group], self._limits.of(group))
 
+    def nll(self, fits: Fits, group: np.ndarray) -> np.ndarray:
+        """Negative log-likelihood of fitted rows on other groups' trials, nats, shape (n_rows,)."""
+        coefficients, _ = self._layout.coefficients(fits.numbers, fits.rows)
+        return self._likelihood(coefficients, np.zeros(coefficients.shape, bool), group).nll
+
     def __call__(
         self,
         rows: Structures,

@@ -49,6 +49,7 @@ def refine_equations(
     proposals: Mapping[int, Mapping[str, Equation]],
     degree: int = 1,
     estimation: str = "map",
+    criterion: str = "calibrated",
 ) -> Stage | None:
     """Refine equations by the likelihood of the choices.
 
@@ -66,6 +67,8 @@ def refine_equations(
         Degree of the libraries.
     estimation : {"map", "mle"}, default "map"
         Whether numbers have weak priors (`spice.inference.structure.Layout`).
+    criterion : {"calibrated", "bic", "aic", "ebic", "cv"}, default "calibrated"
+        What decides between structures.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def refine_equations(
         None, with a warning, for models that are no polynomials of single states.
     """
     try:
-        refinement = Refinement(network, config, dataset, degree, estimation)
+        refinement = Refinement(network, config, dataset, degree, estimation, criterion)
     except ModelFormError as error:
         warnings.warn(
             f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "
