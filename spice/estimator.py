@@ -270,12 +270,13 @@ class SpiceEstimator(BaseEstimator):
             model = self._build(dataset.n_actions, n_participants)
             model.columns = dataset.columns
             warn_if_shared(model, dataset)
-            model.read_design(dataset)
-            set_input_scales(model, dataset)
+            own = dataset
             if model.n_participants == 1:  # the same for everybody: one set of equations, from all trials
-                visited, to_distil = pooled(visited), [0]
+                own, visited, to_distil = pooled(dataset), pooled(visited), [0]
+            model.read_design(own)
+            set_input_scales(model, dataset)
             collect_samples(model, self._config, visited)  # a wrong configuration shows before the fit, not after
-            history = self._train(model, pooled(dataset) if model.n_participants == 1 else dataset)
+            history = self._train(model, own)
         self._forget()
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
         self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))
@@ -284,7 +285,6 @@ class SpiceEstimator(BaseEstimator):
         self.history_ = history
         self._set_network(model)
         trained = distilled = time.perf_counter()
-        own = dataset if model.n_participants > 1 else pooled(dataset)
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpiceWarning)

@@ -14,6 +14,15 @@ from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
 from spice.resources.dataset import DatasetRNN
 
 OTHERS = "x_value_reward_not_chosen"
+
+
+class Alike(BanditRNN):
+    """One network for everybody."""
+
+    def __init__(self, n_actions, n_participants=1, **kwargs):
+        super().__init__(n_actions, n_participants, embedding_size=0, **kwargs)
+
+
 LEARNS = {"alpha_reward": 0.4, "beta_reward": 4.0, "alpha_counterfactual": 0.25}
 FORGETS = {"alpha_reward": 0.4, "beta_reward": 4.0, "forget_rate": 0.3}
 
@@ -117,3 +126,20 @@ def test_everybody_by_themselves():
     expected = ~data.xs[..., data.columns.reward].isnan() | (data.xs[..., data.columns.choice] == 1)
     assert seen[:4].all() and torch.equal(seen[4:], expected[4:])
     assert BANDIT_CONFIG.library(OTHERS) == ("c_reward", "c_outcome")
+
+
+def test_one_model_for_all_knows_what_any_of_them_saw():
+    """Anna was shown nothing, Ben was: equations that they share are about both."""
+    data = simulated(LEARNS, n_sessions=4, counterfactual=True)
+    data.xs[2:, :, -1] = 1
+    rewards, choices = (data.xs[:2, :, part] for part in (data.columns.reward, data.columns.choice))
+    rewards[choices == 0] = torch.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = SpiceEstimator(Alike, BANDIT_CONFIG, epochs=3, refine=False, random_state=0).fit(data)
+    model = estimator.rnn_model_
+    assert model.n_participants == 1 and bool(model.saw_others[0])
+    with torch.no_grad(), model.recording() as record:
+        model(estimator._aligned(data, None).xs, batch_first=True)
+    skipped = record.call(OTHERS).inputs.isnan().any(-1).transpose(0, 1)
+    assert torch.equal(skipped[:2], choices == 0) and not skipped[2:].any()
