@@ -12,51 +12,12 @@ from spice.precoded import ChoiceRNN, ForgettingRNN, LearningRateRNN, RescorlaWa
 from spice.training import fit_network, negative_log_likelihood
 from spice.training.evaluation import Evaluation
 from spice.training.objective import Objective
-from spice.training.parameters import ParameterVector
 
 LOOP = Evaluation()
 SWEEPS = Evaluation(at_once=True, sweeps=True)
 STATES_IN_LOOP = Evaluation(at_once=True, sweeps=False)
 WAYS = pytest.mark.parametrize("way", [LOOP, SWEEPS, STATES_IN_LOOP], ids=["loop", "sweeps", "states in loop"])
 GAPS = {"missing": 0.15, "unknown": 0.15, "padding": True, "n_participants": 3}
-
-
-def make(model_class, seed=0):
-    """A model with weights far from their start, so that every part of it shows."""
-    model = model_class.build(2, 3, hidden_size=3).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model
-
-
-class Map(torch.nn.Module):
-    """An update that no small network would learn."""
-
-    def __init__(self, update, *numbers):
-        super().__init__()
-        self.update, self.numbers = update, torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float64))
-
-    def forward(self, value, inputs, embedding=None, participant=None):
-        return self.update(value, inputs[..., 0], *self.numbers)
-
-
-def with_map(update, *numbers):
-    model = RescorlaWagnerRNN(2).double()
-    model.submodules_rnn["x_value_reward_chosen"] = Map(update, *numbers)
-    return model
-
-
-def rows_of(*models):
-    return torch.stack([ParameterVector(model).read() for model in models])
-
-
-def assert_same(found, expected, tolerance=1e-5):
-    """Losses by row, and gradients relative to their norm."""
-    assert bool(((found[0] - expected[0]).abs() <= tolerance * expected[0].abs()).all())
-    for one, other in zip(found[1], expected[1], strict=True):
-        assert float((one - other).norm()) <= tolerance * float(other.norm())
 
 
 @pytest.fixture
@@ -80,19 +41,21 @@ def limits(monkeypatch):
 @WAYS
 @pytest.mark.parametrize("model_class", [LearningRateRNN, ForgettingRNN])
 @pytest.mark.parametrize("limit", [1, 10, 40])
-def test_pieces_of_sessions_equal_the_whole(random_data, limits, way, model_class, limit):
+def test_pieces_of_sessions_equal_the_whole(
+    random_data, limits, way, model_class, limit, weighted, rows_of, assert_same
+):
     """1 value: single trials of single sessions; 10: five trials; 40: two sessions at once."""
     data = random_data(5 if limit > 1 else 2, 10, **GAPS)
-    rows = rows_of(make(model_class), make(model_class, seed=1))
-    whole = Objective(make(model_class), data, LOOP)(rows)
+    rows = rows_of(weighted(model_class), weighted(model_class, seed=1))
+    whole = Objective(weighted(model_class), data, LOOP)(rows)
     limits(at_once=limit, in_loop=limit * len(data))
-    objective = Objective(make(model_class), data, way)
+    objective = Objective(weighted(model_class), data, way)
     for _ in range(2):  # from no solution, and from the last
         assert_same(objective(rows), whole, tolerance=1e-12 if way == LOOP else 1e-5)
     assert not objective.fallbacks
 
 
-def test_a_piece_in_which_sweeps_fail(random_data, limits):
+def test_a_piece_in_which_sweeps_fail(random_data, limits, with_map, rows_of, assert_same):
     """Only the last trials of the second session explode: their inputs are large."""
     data = random_data(3, 60, seed=2)
     model = with_map(lambda value, reward, a, b: a * value + b * reward * torch.sin(5 * value), 0.5, 0.02)
@@ -106,9 +69,9 @@ def test_a_piece_in_which_sweeps_fail(random_data, limits):
 
 
 @pytest.mark.parametrize("n_threads", [2, 3])
-def test_threads_share_the_sessions(random_data, limits, n_threads):
-    data, model = random_data(7, 16, **GAPS), make(ChoiceRNN)
-    rows = rows_of(model, make(ChoiceRNN, seed=1))
+def test_threads_share_the_sessions(random_data, limits, n_threads, weighted, rows_of, assert_same):
+    data, model = random_data(7, 16, **GAPS), weighted(ChoiceRNN)
+    rows = rows_of(model, weighted(ChoiceRNN, seed=1))
     expected = Objective(model, data, LOOP)(rows)
     limits(per_thread=50)
     for way in (SWEEPS, STATES_IN_LOOP):
@@ -130,9 +93,9 @@ class Notes(RescorlaWagnerRNN):
 
 
 @pytest.mark.parametrize("n_starts", [1, 2])
-def test_threads_share_a_model_that_keeps_notes(random_data, limits, n_starts):
+def test_threads_share_a_model_that_keeps_notes(random_data, limits, n_starts, weighted, rows_of):
     data, threads = random_data(8, 16, seed=3), torch.get_num_threads()
-    starts = [make(Notes, seed) for seed in range(n_starts)]
+    starts = [weighted(Notes, seed=seed) for seed in range(n_starts)]
     expected = min(Objective(starts[0], data, LOOP)(rows_of(*starts))[0].tolist()) / data.n_scored
     limits(per_thread=50)
     try:
@@ -159,11 +122,11 @@ class Interrupted(RescorlaWagnerRNN):
         return super().step(state, trial)
 
 
-def test_an_interrupted_fit_leaves_no_thread_at_work_on_the_model(random_data, limits, interruptible):
+def test_an_interrupted_fit_leaves_no_thread_at_work_on_the_model(random_data, limits, interruptible, weighted):
     data, threads = random_data(8, 30, seed=3), torch.get_num_threads()
     model = Interrupted(2, hidden_size=3).double()
     with torch.no_grad():
-        for parameter, value in zip(model.parameters(), make(RescorlaWagnerRNN).parameters(), strict=True):
+        for parameter, value in zip(model.parameters(), weighted(RescorlaWagnerRNN).parameters(), strict=True):
             parameter.copy_(value)
     limits(per_thread=50)
     Interrupted.calls, Interrupted.model = 0, model
@@ -195,10 +158,10 @@ class Sized(ChoiceRNN):
 
 
 @pytest.mark.parametrize("way", [SWEEPS, STATES_IN_LOOP])
-def test_no_call_of_step_takes_more_than_the_limit(random_data, limits, way):
+def test_no_call_of_step_takes_more_than_the_limit(random_data, limits, way, weighted, rows_of):
     limits(at_once=100)
     for shape in ((2, 110), (20, 8), (5, 31)):
-        model = make(Sized)
+        model = weighted(Sized)
         Objective(model, random_data(*shape), way)(rows_of(model))
         assert 2 <= model.largest <= 100
 
@@ -218,27 +181,27 @@ class Saved:
         Saved.now -= self.bytes
 
 
-def peak_of(model, data, way):
+def peak_of(model, rows, data, way):
     """Bytes that autograd keeps at once during an evaluation, at most."""
     objective = Objective(model, data, way)
     Saved.now = Saved.peak = 0
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        objective(rows_of(model))
+        objective(rows)
     return Saved.peak
 
 
 @WAYS
-def test_memory_for_the_gradient_does_not_grow_with_a_session(random_data, limits, way):
-    model = make(ForgettingRNN)
+def test_memory_for_the_gradient_does_not_grow_with_a_session(random_data, limits, way, weighted, rows_of):
+    model = weighted(ForgettingRNN)
     short, long = random_data(2, 20), random_data(2, 60)
-    uncut = [peak_of(model, data, way) for data in (short, long)]
+    uncut = [peak_of(model, rows_of(model), data, way) for data in (short, long)]
     assert uncut[1] > 2.5 * uncut[0]  # 3 times as many trials
     limits(at_once=16, in_loop=16)  # eight trials of one session; four of both
-    cut = [peak_of(model, data, way) for data in (short, long)]
+    cut = [peak_of(model, rows_of(model), data, way) for data in (short, long)]
     assert 0 < cut[1] < 1.2 * cut[0]
 
 
-def test_memory_is_bounded_where_sweeps_fail_too(random_data, limits):
+def test_memory_is_bounded_where_sweeps_fail_too(random_data, limits, with_map, rows_of):
     model = with_map(lambda value, reward, a, b: a * value * (1 - value) + 1e-3 * b * torch.tanh(reward), 3.9, 0.5)
     limits(at_once=40, in_loop=40)
     peaks = []
@@ -246,5 +209,5 @@ def test_memory_is_bounded_where_sweeps_fail_too(random_data, limits):
         data = random_data(2, n_trials)
         objective = Objective(model, data, SWEEPS)
         assert objective(rows_of(model))[0].isfinite() and objective.fallbacks
-        peaks.append(peak_of(model, data, SWEEPS))
+        peaks.append(peak_of(model, rows_of(model), data, SWEEPS))
     assert 0 < peaks[1] < 1.2 * peaks[0]

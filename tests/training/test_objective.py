@@ -12,7 +12,6 @@ from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 from spice.training.evaluation import Evaluation
 from spice.training.objective import Objective, Posterior
-from spice.training.parameters import ParameterVector
 
 MODELS = [RescorlaWagnerRNN, ForgettingRNN, LearningRateRNN, ParticipantEmbeddingRNN, ChoiceRNN]
 LOOP = Evaluation()
@@ -26,32 +25,6 @@ GAPS = {"missing": 0.15, "unknown": 0.15, "padding": True, "n_participants": 3}
 def way_of(model):
     """Sweeps as they are used for this model: only one of the models has states that depend on each other."""
     return Evaluation(at_once=True, sweeps=True, coupled=isinstance(model, LearningRateRNN))
-
-
-def make(model_class, n_actions=2, dtype=torch.float64, seed=0, scale=0.4):
-    """A model with weights far from their start, so that every part of it shows."""
-    model = model_class.build(n_actions, 3, hidden_size=3).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model
-
-
-def rows_of(*models):
-    return torch.stack([ParameterVector(model).read() for model in models])
-
-
-def assert_same(found, expected, dtype=torch.float64, tolerance=None):
-    """Losses by row; gradients relative to their norm, and to their largest entry."""
-    tolerance = SAME[dtype] if tolerance is None else tolerance
-    (nll, gradient), (other_nll, other_gradient) = found, expected
-    assert nll.shape == other_nll.shape and gradient.shape == other_gradient.shape
-    assert nll.dtype == gradient.dtype == torch.float64
-    assert bool(((nll - other_nll).abs() <= tolerance * other_nll.abs()).all())
-    for one, other in zip(gradient, other_gradient, strict=True):
-        assert float((one - other).norm()) <= tolerance * float(other.norm())
-        assert float((one - other).abs().max()) <= tolerance * float(other.abs().max())
 
 
 # ---------------------------------------------------------------------- the loop against plain autograd
@@ -71,21 +44,21 @@ class OwnLoop(RescorlaWagnerRNN):
 
 
 @pytest.mark.parametrize("model_class", [OwnLoop, ChoiceRNN])
-def test_the_loop_gives_what_autograd_gives(random_data, model_class):
-    data, model = random_data(**GAPS), make(model_class)
+def test_the_loop_gives_what_autograd_gives(random_data, model_class, weighted, rows_of, assert_same):
+    data, model = random_data(**GAPS), weighted(model_class)
     loss = negative_log_likelihood(model(data.xs, batch_first=True)[0], data.ys.double())
     loss.backward()
     expected = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
     assert_same(Objective(model, data, LOOP)(rows_of(model)), (loss.detach()[None], expected[None]), tolerance=1e-12)
 
 
-def test_a_loop_of_ones_own_gives_what_step_gives(random_data, monkeypatch):
-    data, model = random_data(**GAPS), make(RescorlaWagnerRNN)
+def test_a_loop_of_ones_own_gives_what_step_gives(random_data, monkeypatch, weighted, rows_of, assert_same):
+    data, model = random_data(**GAPS), weighted(RescorlaWagnerRNN)
     rows = rows_of(model)
     expected = Objective(model, data, LOOP)(rows)
-    assert_same(Objective(make(OwnLoop), data, LOOP)(rows), expected, tolerance=1e-12)
+    assert_same(Objective(weighted(OwnLoop), data, LOOP)(rows), expected, tolerance=1e-12)
     monkeypatch.setattr("spice.training.in_loop.IN_LOOP", 30)  # pieces of three trials
-    assert_same(Objective(make(OwnLoop), data, LOOP)(rows), expected, tolerance=1e-12)
+    assert_same(Objective(weighted(OwnLoop), data, LOOP)(rows), expected, tolerance=1e-12)
 
 
 # ---------------------------------------------------------------------- all trials at once against the loop
@@ -94,16 +67,18 @@ def test_a_loop_of_ones_own_gives_what_step_gives(random_data, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("n_actions", [2, 4])
 @pytest.mark.parametrize("model_class", MODELS)
-def test_sweeps_give_the_loss_and_gradient_of_the_loop(random_data, model_class, n_actions, dtype):
+def test_sweeps_give_the_loss_and_gradient_of_the_loop(
+    random_data, model_class, n_actions, dtype, weighted, rows_of, assert_same
+):
     data = random_data(4, 24, n_actions, seed=1, **GAPS)
-    model = make(model_class, n_actions, dtype)
-    rows = rows_of(model, make(model_class, n_actions, dtype, seed=1))
+    model = weighted(model_class, n_actions, dtype)
+    rows = rows_of(model, weighted(model_class, n_actions, dtype, seed=1))
     expected = Objective(model, data, LOOP)(rows)
     for way in {SWEEPS, way_of(model)}:
         objective = Objective(model, data, way)
-        assert_same(objective(rows), expected, dtype)
+        assert_same(objective(rows), expected, SAME[dtype])
         assert not objective.fallbacks
-    assert_same(Objective(model, data, STATES_IN_LOOP)(rows), expected, dtype, tolerance=SAME[dtype] / 10)
+    assert_same(Objective(model, data, STATES_IN_LOOP)(rows), expected, SAME[dtype] / 10)
 
 
 class WithInputs(BaseRNN):
@@ -135,16 +110,16 @@ def with_inputs(data):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_further_and_shown_inputs(random_data, dtype):
-    data, model = with_inputs(random_data(5, 30, **GAPS)), make(WithInputs, dtype=dtype)
+def test_further_and_shown_inputs(random_data, dtype, weighted, rows_of, assert_same):
+    data, model = with_inputs(random_data(5, 30, **GAPS)), weighted(WithInputs, dtype=dtype)
     model.columns = data.columns
-    rows = rows_of(model, make(WithInputs, dtype=dtype, seed=1))
-    assert_same(Objective(model, data, SWEEPS)(rows), Objective(model, data, LOOP)(rows), dtype)
+    rows = rows_of(model, weighted(WithInputs, dtype=dtype, seed=1))
+    assert_same(Objective(model, data, SWEEPS)(rows), Objective(model, data, LOOP)(rows), SAME[dtype])
 
 
-def slow(model_class, dtype):
+def slow(weighted, model_class, dtype):
     """Modules that carry nearly all of a state to the next trial: an error stays, and errors add up."""
-    model = make(model_class, dtype=dtype, scale=0.1)
+    model = weighted(model_class, dtype=dtype, scale=0.1)
     with torch.no_grad():
         for module in model.submodules_rnn.values():
             module.rates[1 + module.input_size] = 1.5  # sin(1.5) = 0.9975: 400 trials
@@ -153,35 +128,26 @@ def slow(model_class, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("model_class", [ForgettingRNN, ParticipantEmbeddingRNN])
-def test_the_last_solution_is_no_answer_at_the_next_parameters(random_data, model_class, dtype):
+def test_the_last_solution_is_no_answer_at_the_next_parameters(
+    random_data, model_class, dtype, weighted, rows_of, assert_same
+):
     """An optimiser's last steps are tiny: states that still nearly fit must be solved for all the same."""
-    data, model = random_data(4, 120, missing=0.1, n_participants=3, seed=1), slow(model_class, dtype)
+    data, model = random_data(4, 120, missing=0.1, n_participants=3, seed=1), slow(weighted, model_class, dtype)
     rows = rows_of(model)
     direction = torch.randn(rows.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).sign()
     objective, loop = Objective(model, data, way_of(model)), Objective(model, data, LOOP)
     objective(rows)
     for step in (1e-4, 3e-6, 1e-7, 3e-8):
         moved = rows + step * direction
-        assert_same(objective(moved), loop(moved), dtype)
+        assert_same(objective(moved), loop(moved), SAME[dtype])
 
 
-def test_a_warm_start_from_far_away_finds_the_same(random_data):
-    data, model = random_data(5, 40, **GAPS), make(ChoiceRNN)
+def test_a_warm_start_from_far_away_finds_the_same(random_data, weighted, rows_of, assert_same):
+    data, model = random_data(5, 40, **GAPS), weighted(ChoiceRNN)
     objective, loop = Objective(model, data, way_of(model)), Objective(model, data, LOOP)
     for seed in range(4):
-        rows = rows_of(make(ChoiceRNN, seed=seed, scale=0.8))
+        rows = rows_of(weighted(ChoiceRNN, seed=seed, scale=0.8))
         assert_same(objective(rows), loop(rows))
-
-
-class Map(torch.nn.Module):
-    """An update that no small network would learn."""
-
-    def __init__(self, update, *numbers):
-        super().__init__()
-        self.update, self.numbers = update, torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float64))
-
-    def forward(self, value, inputs, embedding=None, participant=None):
-        return self.update(value, inputs[..., 0], *self.numbers)
 
 
 def chaos(value, reward, rate, gain):
@@ -193,10 +159,9 @@ def growth(value, reward, rate, gain):
 
 
 @pytest.mark.parametrize(("update", "numbers"), [(chaos, (3.9, 0.5)), (growth, (1.1, 0.2))])
-def test_where_sweeps_fail_the_loop_steps_in(random_data, update, numbers):
+def test_where_sweeps_fail_the_loop_steps_in(random_data, update, numbers, with_map, rows_of, assert_same):
     """Chaotic and growing states: nothing near the truth, so exactly the loop's result or none."""
-    data, model = random_data(3, 120, seed=2), RescorlaWagnerRNN(2).double()
-    model.submodules_rnn["x_value_reward_chosen"] = Map(update, *numbers)
+    data, model = random_data(3, 120, seed=2), with_map(update, *numbers)
     rows = rows_of(model)
     objective, loop = Objective(model, data, SWEEPS), Objective(model, data, LOOP)
     assert not objective.fallbacks
@@ -206,19 +171,19 @@ def test_where_sweeps_fail_the_loop_steps_in(random_data, update, numbers):
 
 
 @pytest.mark.parametrize(("update", "numbers"), [(chaos, (3.9, 0.5)), (growth, (1.1, 0.2))])
-def test_where_errors_grow_the_last_solution_is_no_answer_either(random_data, update, numbers):
+def test_where_errors_grow_the_last_solution_is_no_answer_either(
+    random_data, update, numbers, with_map, rows_of, assert_same
+):
     """From states that are right but for 1e-8 in every trial an unstable session ends somewhere else."""
-    data, model = random_data(3, 100, seed=2), RescorlaWagnerRNN(2).double()
-    model.submodules_rnn["x_value_reward_chosen"] = Map(update, *numbers)
+    data, model = random_data(3, 100, seed=2), with_map(update, *numbers)
     rows = rows_of(model)
     objective, loop = Objective(model, data, SWEEPS), Objective(model, data, LOOP)
     objective(rows)
     assert_same(objective(rows + 1e-8), loop(rows + 1e-8))
 
 
-def test_one_row_that_fails_spoils_no_other(random_data):
-    data, model = random_data(3, 60, seed=2), RescorlaWagnerRNN(2).double()
-    model.submodules_rnn["x_value_reward_chosen"] = Map(growth, 0.5, 0.2)
+def test_one_row_that_fails_spoils_no_other(random_data, with_map, assert_same):
+    data, model = random_data(3, 60, seed=2), with_map(growth, 0.5, 0.2)
     rows = torch.tensor([[0.5, 0.2], [torch.inf, 0.2], [1.1, 0.2], [0.3, -0.1]], dtype=torch.float64)
     objective = Objective(model, data, SWEEPS)
     nll, gradient = objective(rows)
@@ -232,9 +197,9 @@ def test_one_row_that_fails_spoils_no_other(random_data):
 
 @WAYS
 @pytest.mark.parametrize("model_class", [LearningRateRNN, ChoiceRNN])
-def test_rows_together_equal_rows_alone(random_data, way, model_class):
+def test_rows_together_equal_rows_alone(random_data, way, model_class, weighted, rows_of, assert_same):
     data = random_data(5, 16, **GAPS)
-    models = [make(model_class, seed=seed) for seed in range(4)]
+    models = [weighted(model_class, seed=seed) for seed in range(4)]
     rows = rows_of(*models)
     nll, gradient = Objective(models[0], data, way)(rows)
     assert len(set(nll.tolist())) == 4
@@ -244,20 +209,20 @@ def test_rows_together_equal_rows_alone(random_data, way, model_class):
 
 
 @WAYS
-def test_the_number_of_rows_may_change(random_data, way):
-    data, model = random_data(5, 16), make(ParticipantEmbeddingRNN)
-    rows = rows_of(*[make(ParticipantEmbeddingRNN, seed=seed) for seed in range(3)])
+def test_the_number_of_rows_may_change(random_data, way, weighted, rows_of, assert_same):
+    data, model = random_data(5, 16), weighted(ParticipantEmbeddingRNN)
+    rows = rows_of(*[weighted(ParticipantEmbeddingRNN, seed=seed) for seed in range(3)])
     objective, (nll, gradient) = Objective(model, data, way), Objective(model, data, LOOP)(rows)
     for part in ([0, 1, 2], [1], [2, 0], [0, 1, 2]):
         assert_same(objective(rows[part]), (nll[part], gradient[part]))
 
 
 @WAYS
-def test_the_models_own_parameters_play_no_role_and_stay(random_data, way):
-    data, model = random_data(4, 20, n_participants=3), make(ParticipantEmbeddingRNN)
-    rows = rows_of(make(ParticipantEmbeddingRNN, seed=1))
+def test_the_models_own_parameters_play_no_role_and_stay(random_data, way, weighted, rows_of):
+    data, model = random_data(4, 20, n_participants=3), weighted(ParticipantEmbeddingRNN)
+    rows = rows_of(weighted(ParticipantEmbeddingRNN, seed=1))
     expected = Objective(model, data, way)(rows)
-    other = make(ParticipantEmbeddingRNN, seed=2)
+    other = weighted(ParticipantEmbeddingRNN, seed=2)
     before = copy.deepcopy(other.state_dict())
     found = Objective(other, data, way)(rows)
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
@@ -266,8 +231,8 @@ def test_the_models_own_parameters_play_no_role_and_stay(random_data, way):
 
 
 @WAYS
-def test_frozen_parameters_are_no_part_of_the_vector(random_data, way):
-    data, model = random_data(4, 20, n_participants=3), make(ChoiceRNN)
+def test_frozen_parameters_are_no_part_of_the_vector(random_data, way, weighted, rows_of):
+    data, model = random_data(4, 20, n_participants=3), weighted(ChoiceRNN)
     everything = Objective(model, data, LOOP)(rows_of(model))[1][0]
     free = torch.cat([torch.full((p.numel(),), "betas" not in name) for name, p in model.named_parameters()])
     for parameter in model.betas.parameters():
@@ -280,10 +245,10 @@ def test_frozen_parameters_are_no_part_of_the_vector(random_data, way):
 
 @WAYS
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_results_repeat_to_the_last_bit(random_data, way, dtype):
+def test_results_repeat_to_the_last_bit(random_data, way, dtype, weighted, rows_of):
     """From the same solutions a further evaluation goes the same way: stopped fits depend on it."""
-    data, model = random_data(5, 16, **GAPS), make(ParticipantEmbeddingRNN, dtype=dtype)
-    rows = rows_of(*[make(ParticipantEmbeddingRNN, seed=seed) for seed in range(2)])
+    data, model = random_data(5, 16, **GAPS), weighted(ParticipantEmbeddingRNN, dtype=dtype)
+    rows = rows_of(*[weighted(ParticipantEmbeddingRNN, seed=seed) for seed in range(2)])
     one, other = Objective(model, data, way), Objective(model, data, way)
     one(rows)
     other.solutions = one.solutions
@@ -295,9 +260,9 @@ def test_results_repeat_to_the_last_bit(random_data, way, dtype):
 
 @WAYS
 @pytest.mark.parametrize("model_class", [LearningRateRNN, ChoiceRNN])
-def test_gradients_equal_finite_differences(random_data, way, model_class):
+def test_gradients_equal_finite_differences(random_data, way, model_class, weighted, rows_of):
     """Central differences: the error is the third derivative times 1e-10 / 6, and rounding 1e-16 / 1e-5 of the loss."""
-    data, model = random_data(4, 16, **GAPS), make(model_class)
+    data, model = random_data(4, 16, **GAPS), weighted(model_class)
     row = rows_of(model)[0]
     objective = Objective(model, data, way)
     gradient = objective(row[None])[1][0]
@@ -307,9 +272,9 @@ def test_gradients_equal_finite_differences(random_data, way, model_class):
         assert (above - below) / 2e-5 == pytest.approx(float(gradient @ direction), abs=1e-6 * float(gradient.norm()))
 
 
-def test_a_posterior_is_a_likelihood_and_a_normal_prior(random_data):
-    data, model = random_data(4, 8, n_participants=3), make(ChoiceRNN)
-    rows = rows_of(model, make(ChoiceRNN, seed=1))
+def test_a_posterior_is_a_likelihood_and_a_normal_prior(random_data, weighted, rows_of):
+    data, model = random_data(4, 8, n_participants=3), weighted(ChoiceRNN)
+    rows = rows_of(model, weighted(ChoiceRNN, seed=1))
     precisions = torch.linspace(0, 3, rows.shape[1], dtype=torch.float64)
     nll, gradient = Objective(model, data, LOOP)(rows)
     loss, slope = Posterior(Objective(model, data, LOOP), precisions, 50)(rows)
