@@ -29,7 +29,7 @@ from spice.estimator import SpiceEstimator
 from spice.resources.dataset import DatasetRNN
 
 FIELD = {"reward": "beta", "forgetting": "forgetting", "choice": "perseveration"}
-FIELD |= {"slow choice": "alpha_choice", "asymmetry": "asymmetry"}  # mechanisms in ``inclusion_``
+FIELD |= {"slow choice": "alpha_choice", "asymmetry": "alpha_reward"}
 STATES = {"x_value_reward": ("reward", "forgetting", "asymmetry"), "x_value_choice": ("choice", "slow choice")}
 PUBLISHED = {"reward": 0.85, "forgetting": 0.48, "choice": 0.29, "asymmetry": 0.30}  # an oracle's, at <= .02 false ones
 
@@ -53,17 +53,13 @@ def by_spice(estimator: SpiceEstimator) -> Found:
     """What the canonical forms say."""
     forms = [estimator.canonical_[participant] for participant in estimator.participants_]
     read = [form.parameters for form in forms]
-    asymmetric = np.array(["alpha_reward" in parameters for parameters in read])
     mechanisms = {name: np.array([FIELD[name] in parameters for parameters in read]) for name in FIELD}
-    probability = getattr(estimator, "inclusion_", None)
-    if probability is not None:
-        people = [probability[participant] for participant in estimator.participants_]
-        probability = {name: np.array([entry.get(field, 0.0) for entry in people]) for name, field in FIELD.items()}
+    probability = {name: np.array([form.inclusion.get(FIELD[name], 0.0) for form in forms]) for name in FIELD}
     unread = {
         name: np.array([state in form.unread for form in forms]) for state, names in STATES.items() for name in names
     }
     return Found(
-        mechanisms | {"asymmetry": asymmetric},
+        mechanisms,
         np.array([[_parameter(name, parameters) for name in oracle.NAMES] for parameters in read]),
         unread,
         probability,
