@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from spice.inference.canonical import RATES
-from spice.inference.refit import Fits, Refit
+from spice.inference.refit import Fits, Pull, Refit
 from spice.inference.uncertainty import STEP, Estimate, delta_method
 
 Name = TypeVar("Name", bound=Hashable)
@@ -33,8 +33,8 @@ UNBOUNDED = 100.0  # first steps: a quantity that may go there may go anywhere
 STALLED = 1e-6  # first steps: a quantity that moved less is at its bound
 
 
-def profile_intervals(refit: Refit, fit: Fits, function: Reading[Name]) -> dict[Name, Estimate]:
-    """Estimates, with profile-likelihood 95 % intervals, of quantities that follow from a fit's numbers.
+def profile_intervals(refit: Refit, fits: Fits, functions: Sequence[Reading[Name]]) -> list[dict[Name, Estimate]]:
+    """Estimates, with profile-likelihood 95 % intervals, of quantities that follow from fits' numbers.
 
     Rates between 0 and 1 stay there. Where no end is found on a side, the interval goes to the bound, or to infinity.
 
@@ -42,48 +42,59 @@ def profile_intervals(refit: Refit, fit: Fits, function: Reading[Name]) -> dict[
     ----------
     refit : Refit
         Fits rows; its loss is the one profiled (with priors, where it has any).
-    fit : Fits
-        One row, fitted.
-    function : callable
-        Numbers, shape (n_numbers,), to quantities by name.
+    fits : Fits
+        Fitted rows: participants.
+    functions : sequence of callable
+        Of each row: numbers, shape (n_numbers,), to quantities by name.
 
     Returns
     -------
-    dict of object to Estimate
+    list of dict of object to Estimate
         Standard errors are those of the information matrix; a quantity that no free number changes has no interval
         but its value.
     """
-    normal, _ = delta_method(function, fit)
-    free = np.flatnonzero(fit.rows.free[0])
-    moving = [name for name in normal if _Scale(name, False).slope(function, fit.numbers[0], free).any()]
-    ends = [_End.start(name, normal[name], side) for name in moving for side in (-1, 1)]
-    _find(refit, fit, function, ends)
-    limits = {name: (entry.value, entry.value) for name, entry in normal.items()}
-    limits |= {low.scale.name: (low.value, high.value) for low, high in zip(ends[::2], ends[1::2], strict=True)}
-    return {name: replace(entry, low=limits[name][0], high=limits[name][1]) for name, entry in normal.items()}
+    normal = [delta_method(function, fits[[row]])[0] for row, function in enumerate(functions)]
+    limits = [{name: (entry.value, entry.value) for name, entry in found.items()} for found in normal]
+    ends = []
+    for row, (function, found) in enumerate(zip(functions, normal, strict=True)):
+        free = np.flatnonzero(fits.rows.free[row])
+        for name, entry in found.items():
+            if _Quantity(row, name, function, free, False).slope(fits.numbers[row]).any():
+                is_logit = name in RATES and 0 < entry.value < 1
+                ends += [_End.start(_Quantity(row, name, function, free, is_logit), entry, side) for side in (-1, 1)]
+    _find(refit, fits, ends)
+    for low, high in zip(ends[::2], ends[1::2], strict=True):
+        limits[low.quantity.row][low.quantity.name] = low.value, high.value
+    return [
+        {name: replace(entry, low=at[name][0], high=at[name][1]) for name, entry in found.items()}
+        for found, at in zip(normal, limits, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
-class _Scale(Generic[Name]):
-    """The scale that a quantity is moved on: its own, or logits."""
+class _Quantity(Generic[Name]):
+    """A quantity of one of the fits, on the scale that it is moved on: its own, or logits."""
 
+    row: int
     name: Name
+    function: Reading[Name]
+    free: np.ndarray
     is_logit: bool
 
-    def read(self, function: Reading[Name], numbers: np.ndarray) -> float:
+    def read(self, numbers: np.ndarray) -> float:
         """Where numbers are on it; NaN where they do not give the quantity."""
-        value = function(numbers).get(self.name, np.nan)
+        value = self.function(numbers).get(self.name, np.nan)
         if not self.is_logit:
             return value
         return float(logit(value)) if 0 < value < 1 else np.nan
 
-    def slope(self, function: Reading[Name], numbers: np.ndarray, free: np.ndarray) -> np.ndarray:
+    def slope(self, numbers: np.ndarray) -> np.ndarray:
         """Derivatives by the free numbers, shape (n_numbers,); one-sided at the limits of what can be read."""
-        here, found = self.read(function, numbers), np.zeros(len(numbers))
-        for k in free:
+        here, found = self.read(numbers), np.zeros(len(numbers))
+        for k in self.free:
             step = np.zeros(len(numbers))
             step[k] = STEP * (1 + abs(numbers[k]))
-            ahead, back = self.read(function, numbers + step), self.read(function, numbers - step)
+            ahead, back = self.read(numbers + step), self.read(numbers - step)
             sides = [(ahead - back) / 2, ahead - here, here - back]
             found[k] = next((side for side in sides if np.isfinite(side)), 0.0) / step[k]
         return found
@@ -92,8 +103,8 @@ class _Scale(Generic[Name]):
 class _End(Generic[Name]):
     """One end of an interval, and the search for it."""
 
-    def __init__(self, scale: _Scale[Name], here: float, step: float):
-        self.scale, self._here, self._step = scale, here, step
+    def __init__(self, quantity: _Quantity[Name], here: float, step: float):
+        self.quantity, self._here, self._step = quantity, here, step
         self._inside = here, -RISE  # a target, and how far the loss is from the rise there
         self._outside: tuple[float, float] | None = None
         self._last, self._rounds = here, 0
@@ -101,18 +112,18 @@ class _End(Generic[Name]):
         self.found: float | None = None
 
     @staticmethod
-    def start(name: Name, normal: Estimate, side: int) -> "_End[Name]":
+    def start(quantity: _Quantity[Name], normal: Estimate, side: int) -> "_End[Name]":
         """Begin at the end of the normal interval, or where that is no guide somewhere near."""
-        value, is_logit = normal.value, name in RATES and 0 < normal.value < 1
+        value, is_logit = normal.value, quantity.is_logit
         step = RISE * normal.se / (value * (1 - value) if is_logit else 1.0)
         if not (np.isfinite(step) and step > 0):
             step = 1.0 if is_logit else 0.1 * max(1.0, abs(value))
         if is_logit:
             step = min(step, LARGEST_STEP)
-        return _End(_Scale(name, is_logit), float(logit(value)) if is_logit else value, side * step)
+        return _End(quantity, float(logit(value)) if is_logit else value, side * step)
 
     def _kept(self, target: float) -> float:
-        limit = max(FURTHEST, abs(self._here)) if self.scale.is_logit else np.inf
+        limit = max(FURTHEST, abs(self._here)) if self.quantity.is_logit else np.inf
         return float(np.clip(target, -limit, limit))
 
     @property
@@ -128,7 +139,7 @@ class _End(Generic[Name]):
     def value(self) -> float:
         """The end, in the quantity's own units."""
         end = self._nowhere if self.found is None else self.found
-        return float(expit(end)) if self.scale.is_logit else end
+        return float(expit(end)) if self.quantity.is_logit else end
 
     def advance(self, reached: float, excess: float) -> None:
         """Choose the next target, having reached this place, where the loss is so far from the rise."""
@@ -152,7 +163,7 @@ class _End(Generic[Name]):
     def _go_on(self, reached: float, excess: float, moved: float) -> None:
         """The end is further out, or there is none."""
         distance, step = abs(self.target - self._here), abs(self._step)
-        if self.scale.is_logit and abs(self.target) >= FURTHEST and self.target * self._step > 0:
+        if self.quantity.is_logit and abs(self.target) >= FURTHEST and self.target * self._step > 0:
             self.found = self._nowhere
         elif self._rounds > 1 and moved < STALLED * step:
             self.found = reached
@@ -164,26 +175,26 @@ class _End(Generic[Name]):
             self.target = self._kept(self._here + growth * (self.target - self._here))
 
 
-def _find(refit: Refit, fit: Fits, function: Reading[Name], ends: Sequence[_End[Name]]) -> None:
+def _find(refit: Refit, fits: Fits, ends: Sequence[_End[Name]]) -> None:
     """Search for all ends at once: each round one fit, a row per end."""
-    numbers = np.tile(fit.numbers, (len(ends), 1))
+    rows = np.array([end.quantity.row for end in ends], int)
+    numbers = fits.numbers[rows]
     for _ in range(ROUNDS):
-        at = [i for i, end in enumerate(ends) if end.found is None]
-        if not at:
+        at = np.array([i for i, end in enumerate(ends) if end.found is None], int)
+        if not len(at):
             return
         looked_for = [ends[i] for i in at]
-        pull = _pull(function, np.flatnonzero(fit.rows.free[0]), looked_for)
-        found = refit(fit.rows[[0] * len(at)], np.repeat(fit.group, len(at)), numbers[at], pull=pull)
-        for row, end in enumerate(looked_for):
-            reached = end.scale.read(function, found.numbers[row])
-            rise = found.loss[row] - end.weight * (reached - end.target) ** 2 / 2 - fit.loss[0]
+        found = refit(fits.rows[rows[at]], fits.group[rows[at]], numbers[at], pull=_pull(looked_for))
+        for i, end, reached_numbers, loss in zip(at, looked_for, found.numbers, found.loss, strict=True):
+            reached = end.quantity.read(reached_numbers)
+            rise = loss - end.weight * (reached - end.target) ** 2 / 2 - fits.loss[rows[i]]
             excess = float(np.sqrt(2 * max(rise, 0.0))) - RISE
             if excess < 0:  # the next round starts on this side of the end
-                numbers[at[row]] = found.numbers[row]
+                numbers[i] = reached_numbers
             end.advance(reached, excess)
 
 
-def _pull(function: Reading[Name], free: np.ndarray, ends: Sequence[_End[Name]]):
+def _pull(ends: Sequence[_End[Name]]) -> Pull:
     """The penalties of all ends: squared distances from their targets."""
 
     def pull(rows: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -191,9 +202,9 @@ def _pull(function: Reading[Name], free: np.ndarray, ends: Sequence[_End[Name]])
         curvature = np.zeros((*numbers.shape, numbers.shape[1]))
         for row, number in enumerate(rows):
             end = ends[number]
-            here = end.scale.read(function, numbers[row])
+            here = end.quantity.read(numbers[row])
             if np.isfinite(here):
-                direction = end.scale.slope(function, numbers[row], free)
+                direction = end.quantity.slope(numbers[row])
                 loss[row] = end.weight * (here - end.target) ** 2 / 2
                 slope[row] = end.weight * (here - end.target) * direction
                 curvature[row] = end.weight * np.outer(direction, direction)

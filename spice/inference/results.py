@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spice.equations import Equation
-from spice.inference.bootstrap import bootstrap_intervals
 from spice.inference.canonical import Gauge, canonical_parameters, gauges
-from spice.inference.profile import profile_intervals
 from spice.inference.refine import Refined, Refinement
 from spice.inference.refit import Fits
 from spice.inference.structure import Structures
 from spice.inference.textbook import canonical_equations, canonical_lines
-from spice.inference.uncertainty import (
-    Estimate,
-    Name,
-    close_structures,
-    delta_method,
-    inclusion,
-    structure_weights,
-)
+from spice.inference.uncertainty import Estimate, close_structures, delta_method, inclusion, structure_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,37 +203,26 @@ class Report:
                 found[name] = found.get(name, 0.0) + float(weights[place])
         return found
 
-    def with_intervals(self, results: Results, form: str, kind: str, generator: np.random.Generator) -> Results:
-        """Results with other intervals.
+    @property
+    def fit(self) -> Fits:
+        """The best structure's fit, one row."""
+        return self._found.fit
 
-        Parameters
-        ----------
-        results : Results
-            With the intervals of the information matrix.
-        form : {"terms", "canonical"}
-            What gets them.
-        kind : {"profile", "bootstrap"}
-            Which; the bootstrap has standard errors of its own.
-        generator : np.random.Generator
-            Where the bootstrap draws come from.
-        """
-        fit = self._found.fit
+    def reading(self, form: str) -> Callable[[np.ndarray], Mapping[Any, float]]:
+        """From numbers to what a table shows: parameters by name, or terms by module and name."""
         if form == "canonical":
-            estimates = self._intervals(lambda numbers: self._parameters(numbers, fit)[0], kind, generator)
-            return replace(results, canonical=replace(results.canonical, estimates=estimates))
-        terms = self._intervals(lambda numbers: self._coefficients(numbers, fit), kind, generator)
-        entries = [terms[key] for key in zip(results.terms["module"], results.terms["term"], strict=True)]
+            return lambda numbers: self._parameters(numbers, self.fit)[0]
+        return lambda numbers: self._coefficients(numbers, self.fit)
+
+    @staticmethod
+    def with_estimates(results: Results, form: str, estimates: Mapping[Any, Estimate]) -> Results:
+        """Results with other standard errors and intervals, of parameters or terms as `reading` names them."""
+        if form == "canonical":
+            return replace(results, canonical=replace(results.canonical, estimates=dict(estimates)))
+        entries = [estimates[key] for key in zip(results.terms["module"], results.terms["term"], strict=True)]
         columns = {"se": "se", "ci_low": "low", "ci_high": "high"}
         changed = {name: [getattr(entry, part) for entry in entries] for name, part in columns.items()}
         return replace(results, terms=results.terms.assign(**changed))
-
-    def _intervals(
-        self, reading: Callable[[np.ndarray], Mapping[Name, float]], kind: str, generator: np.random.Generator
-    ) -> dict[Name, Estimate]:
-        refit, fit = self._refinement._refit, self._found.fit
-        if kind == "profile":
-            return profile_intervals(refit, fit, reading)
-        return bootstrap_intervals(refit, self._refinement.problem.trials, fit, reading, generator)
 
     def _parameters(self, numbers: np.ndarray, fit: Fits) -> tuple[dict[str, float], list[str]]:
         refinement = self._refinement

@@ -7,12 +7,17 @@ from typing import Any
 
 from spice.equations import Equation
 from spice.errors import ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
+from spice.inference.bootstrap import bootstrap_intervals
+from spice.inference.profile import profile_intervals
 from spice.inference.refine import Refinement
+from spice.inference.refit import Fits
 from spice.inference.results import Report, Results
 from spice.resources.agents import Seed, make_generator
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
+
+AT_ONCE = 100  # participants whose profiles are searched together
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,48 @@ class Stage:
     results : dict of int to Results
         Canonical forms and tables of estimates.
     reports : dict of int to Report
-        Where results come from; they hold the trials.
+        Where results come from.
+    refinement : Refinement
+        Where those come from: it holds the trials.
     """
 
     equations: dict[int, dict[str, Equation]]
     model: BaseRNN
     results: dict[int, Results]
     reports: dict[int, Report]
+    refinement: Refinement
 
     def with_intervals(self, form: str, kind: str, seed: Seed) -> dict[int, Results]:
-        """Results with other intervals (`Report.with_intervals`); ``seed`` is that of bootstrap draws."""
-        generator = make_generator(seed)
-        return {p: report.with_intervals(self.results[p], form, kind, generator) for p, report in self.reports.items()}
+        """Results with other intervals.
+
+        Parameters
+        ----------
+        form : {"terms", "canonical"}
+            What gets them.
+        kind : {"profile", "bootstrap"}
+            Which; the bootstrap has standard errors of its own.
+        seed : int or numpy.random.Generator, optional
+            Seed of the bootstrap's draws.
+
+        Returns
+        -------
+        dict of int to Results
+            By participant number.
+        """
+        refit, trials = self.refinement._refit, self.refinement.problem.trials
+        people, generator, estimates = list(self.reports), make_generator(seed), []
+        fits = Fits.concatenate([report.fit for report in self.reports.values()])
+        readings = [report.reading(form) for report in self.reports.values()]
+        if kind == "profile":
+            for part in (slice(i, i + AT_ONCE) for i in range(0, len(people), AT_ONCE)):
+                estimates += profile_intervals(refit, fits[part], readings[part])
+        else:
+            for row, reading in enumerate(readings):
+                estimates.append(bootstrap_intervals(refit, trials, fits[[row]], reading, generator))
+        return {
+            person: Report.with_estimates(self.results[person], form, found)
+            for person, found in zip(people, estimates, strict=True)
+        }
 
 
 def refine_equations(
@@ -104,7 +139,7 @@ def refine_equations(
     _warn_of_unidentified({dataset.label("participant", p): entry.unidentified for p, entry in results.items()})
     equations = {participant: entry.equations for participant, entry in found.items()}
     biases = {participant: entry.biases for participant, entry in found.items()}
-    return Stage(equations, refinement.model_with(equations, biases), results, reports)
+    return Stage(equations, refinement.model_with(equations, biases), results, reports, refinement)
 
 
 def _warn_of_unidentified(names: Mapping[Any, list[str]]) -> None:

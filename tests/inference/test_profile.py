@@ -90,7 +90,7 @@ def small(helpers):
 
 def test_intervals_are_those_of_an_independent_profile(small):
     data, refinement, fit, reading = small
-    intervals, normal = profile_intervals(refinement._refit, fit, reading), delta_method(reading, fit)[0]
+    intervals, normal = profile_intervals(refinement._refit, fit, [reading])[0], delta_method(reading, fit)[0]
     best = [reading(fit.numbers[0])[name] for name in ("beta", "alpha", "initial_value")]
     loss = partial(loss_of, data)
     assert loss(*best) == pytest.approx(fit.loss[0], rel=1e-9)
@@ -105,7 +105,10 @@ def test_intervals_are_those_of_an_independent_profile(small):
 def test_they_are_skewed_where_the_likelihood_is(small):
     """At the ends the loss is what it should be, which that of normal intervals is not."""
     _, refinement, fit, reading = small
-    entry, normal = profile_intervals(refinement._refit, fit, reading)["beta"], delta_method(reading, fit)[0]["beta"]
+    entry, normal = (
+        profile_intervals(refinement._refit, fit, [reading])[0]["beta"],
+        delta_method(reading, fit)[0]["beta"],
+    )
     assert entry.high - entry.value > 1.2 * (entry.value - entry.low)
     assert normal.high - normal.value == pytest.approx(normal.value - normal.low)
 
@@ -116,7 +119,7 @@ def test_priors_are_part_of_the_profile(helpers):
     fit = fits_of(refinement, helpers)
     reading = reading_of(refinement, helpers, fit)
     best = [reading(fit.numbers[0])[name] for name in ("beta", "alpha", "initial_value")]
-    entry = profile_intervals(refinement._refit, fit, reading)["initial_value"]
+    entry = profile_intervals(refinement._refit, fit, [reading])[0]["initial_value"]
     for side, found in ((-1, entry.low), (1, entry.high)):
         expected = own_profile(partial(penalised_loss_of, data), best, 2, side, 2 * entry.se)
         assert found == pytest.approx(expected, abs=2e-3 * (entry.high - entry.low))
@@ -127,7 +130,7 @@ def test_what_the_data_do_not_bound_has_no_end(helpers):
     data = helpers.simulated(4, 50, seed=0, alpha_reward=0.3, beta_reward=0.0)
     refinement = refinement_of(data)
     fit = fits_of(refinement, helpers)
-    found = profile_intervals(refinement._refit, fit, reading_of(refinement, helpers, fit))
+    found = profile_intervals(refinement._refit, fit, [reading_of(refinement, helpers, fit)])[0]
     assert found["beta"].low < 0 < found["beta"].high and found["initial_value"].high == np.inf
 
 
@@ -136,7 +139,7 @@ def test_a_rate_that_may_be_one_ends_there(helpers):
     refinement = refinement_of(data)
     fit = fits_of(refinement, helpers)
     reading = reading_of(refinement, helpers, fit)
-    entry = profile_intervals(refinement._refit, fit, reading)["alpha"]
+    entry = profile_intervals(refinement._refit, fit, [reading])[0]["alpha"]
     assert 0.5 < entry.low < entry.value < 1 == entry.high
     best = [reading(fit.numbers[0])[name] for name in ("beta", "alpha", "initial_value")]
     assert entry.low == pytest.approx(own_profile(partial(loss_of, data), best, 1, -1, 0.1), abs=1e-3)
@@ -153,7 +156,7 @@ def test_a_number_at_its_bound_ends_there(helpers):
     numbers = np.zeros((1, posed.layout.n_numbers))
     numbers[0, at] = 0.6, 1.0, 0.95
     fit = posed.refit(helpers.structure(posed.layout, free), np.zeros(1, int), numbers)
-    entry = profile_intervals(posed.refit, fit, lambda values: {"kept": values[at[2]]})["kept"]
+    entry = profile_intervals(posed.refit, fit, [lambda values: {"kept": values[at[2]]}])[0]["kept"]
     assert entry.value == entry.high == 1.0 and 0.5 < entry.low < 1.0
     read = reading_of(posed, helpers, fit)(np.where(np.arange(posed.layout.n_numbers) == at[2], 0.9, fit.numbers[0]))
     best = [read["beta"], read["alpha"], read["initial_value"], 0.0]
@@ -163,29 +166,42 @@ def test_a_number_at_its_bound_ends_there(helpers):
 
 def test_what_no_number_changes_keeps_its_value(small):
     _, refinement, fit, reading = small
-    found = profile_intervals(refinement._refit, fit, lambda numbers: reading(numbers) | {"fixed": 1.0})
+    found = profile_intervals(refinement._refit, fit, [lambda numbers: reading(numbers) | {"fixed": 1.0}])[0]
     assert (found["fixed"].low, found["fixed"].value, found["fixed"].high) == (1.0, 1.0, 1.0)
 
 
 def test_the_fit_is_left_as_it_was(small):
     _, refinement, fit, reading = small
     before = fit.numbers.copy(), fit.nll.copy()
-    profile_intervals(refinement._refit, fit, reading)
+    profile_intervals(refinement._refit, fit, [reading])
     np.testing.assert_array_equal(before[0], fit.numbers)
     np.testing.assert_array_equal(before[1], fit.nll)
 
 
+def test_people_at_once_have_what_they_have_alone(helpers):
+    data = helpers.simulated(9, 40, seed=6, alpha_reward=0.4, beta_reward=4.0)
+    data.xs[..., -1] = torch.arange(3).repeat_interleave(3)[:, None]
+    refinement = refinement_of(data, n_participants=3)
+    fits = fits_of(refinement, helpers)
+    readings = [reading_of(refinement, helpers, fits[[person]]) for person in range(3)]
+    together = profile_intervals(refinement._refit, fits, readings)
+    for person in range(3):
+        alone = profile_intervals(refinement._refit, fits[[person]], [readings[person]])[0]
+        for name, entry in alone.items():
+            assert together[person][name].low == pytest.approx(entry.low, abs=1e-3 * entry.se)
+            assert together[person][name].high == pytest.approx(entry.high, abs=1e-3 * entry.se)
+
+
 def test_coverage(helpers):
-    """Of 60 people's parameters, at rates near 1; the number covered is binomial (checked at its 0.1 % points)."""
-    n_people, truth = 60, {"beta": 4.0, "alpha": 0.9, "initial_value": 0.5}
+    """Of 100 people's parameters, at rates near 1; the number covered is binomial (checked at its 0.1 % points)."""
+    n_people, truth = 100, {"beta": 4.0, "alpha": 0.9, "initial_value": 0.5}
     data = helpers.simulated(4 * n_people, 40, seed=5, alpha_reward=0.9, beta_reward=4.0)
     data.xs[..., -1] = torch.arange(n_people).repeat_interleave(4)[:, None]
     refinement = refinement_of(data, n_participants=n_people)
     fits = fits_of(refinement, helpers)
     covered = dict.fromkeys(truth, 0)
-    for person in range(n_people):
-        fit = fits[[person]]
-        found = profile_intervals(refinement._refit, fit, reading_of(refinement, helpers, fit))
+    readings = [reading_of(refinement, helpers, fits[[person]]) for person in range(n_people)]
+    for found in profile_intervals(refinement._refit, fits, readings):
         for name, value in truth.items():
             covered[name] += found[name].low <= value <= found[name].high
     low, high = binom.ppf([0.001, 0.999], n_people, 0.95)
