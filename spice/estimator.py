@@ -280,8 +280,7 @@ class SpiceEstimator(BaseEstimator):
         self._forget()
         self.n_actions_, self.n_participants_ = dataset.n_actions, n_participants
         self.participants_ = tuple(dataset.label("participant", code) for code in range(n_participants))
-        self.labels_ = dict(dataset.labels)
-        self._dataset = dataset[:]  # a copy: the user may change theirs
+        self.labels_, self._dataset = dict(dataset.labels), dataset[:]  # a copy: the user may change theirs
         self.history_ = history
         self._set_network(model)
         trained = distilled = time.perf_counter()
