@@ -133,8 +133,8 @@ class SpiceEstimator(BaseEstimator):
         and its interactions have none. "mle": maximum likelihood, no priors.
     criterion : {"calibrated", "bic", "aic", "ebic", "cv"}, default "calibrated"
         What decides which terms stage 3 keeps. "calibrated": false terms in at most one data set of twenty, with few
-        choices and with many. "bic", "aic": Schwarz's and Akaike's; "ebic": the extended one that knows how many terms were
-        on offer (Chen & Chen 2008); "cv": the likelihood of sessions that were left out, in ten folds.
+        choices and with many. "bic", "aic": Schwarz's and Akaike's; "ebic": the extended one that knows how many terms
+        were on offer (Chen & Chen 2008); "cv": the likelihood of sessions that were left out, in ten folds.
     spice_participant_id : optional
         Distil this participant only (the label the user gave); default all.
     missing_reward : {"error", "skip"}, default "error"

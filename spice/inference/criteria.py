@@ -11,9 +11,9 @@ from spice.inference.structure import Layout, Structures
 
 FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may be reported
 FEW = 20.0  # with as many choices, likelihood ratios are twice as large by chance as chi-squared says
-# a state times an input without the input alone, or a square without the state's own coefficient: seldom what a
-# mechanism does, so its prior odds are exp(-ORPHAN / 2) of those of other terms (Chipman 1996)
-ORPHAN = 4.0
+# Terms that are no mechanism of the field (`Layout.unusual`), and products without a plainer term (Chipman 1996), have
+# prior odds of exp(-UNUSUAL / 2) of those of others: they are found all the same, but on more evidence.
+UNUSUAL = 4.0
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,23 @@ class Criterion:
         Where numbers stand.
     penalty : callable
         Of so many numbers, shape (n_rows,) to (n_rows,).
-    orphan : float, default 0
-        More for each interaction or square without a plainer term.
+    unusual : float, default 0
+        More for each unusual term, and for each product without a plainer one.
     """
 
     layout: Layout
     penalty: Callable[[np.ndarray], np.ndarray]
-    orphan: float = 0.0
+    unusual: float = 0.0
 
     def cost(self, rows: Structures) -> np.ndarray:
         """Of each structure, shape (n_rows,)."""
         found = self.penalty(self.sizes(rows))
-        if self.orphan:
+        if self.unusual:
             parents = self.layout.parents
             present = self.layout.present(rows)[:, : len(parents)]
-            alone = present & parents.any(1) & (present.astype(float) @ parents.T == 0)
-            found = found + self.orphan * alone.sum(1)
+            orphan = present & parents.any(1) & (present.astype(float) @ parents.T == 0)
+            strange = rows.free[:, : len(parents)] & self.layout.unusual
+            found = found + self.unusual * (orphan | strange).sum(1)
         return found
 
     def sizes(self, rows: Structures) -> np.ndarray:
@@ -56,7 +57,7 @@ class Criterion:
         return self.penalty(sizes + 1) - self.penalty(sizes)
 
 
-def penalty_of(name: str, n_scored: int, n_candidates: int) -> Callable[[np.ndarray], np.ndarray]:
+def penalty_of(name: str, n_scored: int, n_candidates: float) -> Callable[[np.ndarray], np.ndarray]:
     """The penalty of a criterion by its name.
 
     Parameters
@@ -66,7 +67,7 @@ def penalty_of(name: str, n_scored: int, n_candidates: int) -> Callable[[np.ndar
         gamma = 1); "calibrated" as in `price_of_a_number`.
     n_scored : int
         Scored choices.
-    n_candidates : int
+    n_candidates : float
         Candidate terms.
     """
     log_n, p = float(np.log(max(n_scored, 2))), n_candidates
@@ -76,7 +77,7 @@ def penalty_of(name: str, n_scored: int, n_candidates: int) -> Callable[[np.ndar
     return lambda k: price * k
 
 
-def price_of_a_number(n_scored: int, n_candidates: int) -> float:
+def price_of_a_number(n_scored: int, n_candidates: float) -> float:
     """What a number must gain in twice the log-likelihood to be reported.
 
     The Bayesian information criterion's log(n), but never less than what keeps the share of data sets with any false
@@ -86,8 +87,8 @@ def price_of_a_number(n_scored: int, n_candidates: int) -> float:
     ----------
     n_scored : int
         Scored choices.
-    n_candidates : int
-        Candidate terms.
+    n_candidates : float
+        Candidate terms, each counted by its prior odds.
     """
     bonferroni = float(chi2.isf(FALSE_TERMS / max(n_candidates, 1), 1)) * (1 + FEW / max(n_scored, 1))
     return max(float(np.log(max(n_scored, 2))), bonferroni)

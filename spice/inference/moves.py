@@ -28,6 +28,11 @@ class Moves:
         """Numbers that may be in the model, the starts aside."""
         return int(self._allowed.sum())
 
+    def weigh(self, odds: float) -> float:
+        """Numbers that may be in the model, unusual terms counted by their odds."""
+        unusual = self._layout.unusual
+        return self.n_candidates - (1 - odds) * int((self._allowed[: len(unusual)] & unusual).sum())
+
     def _narrow(self, allowed: np.ndarray) -> np.ndarray:
         """Leave out what other numbers do already: a constant of a value's first module, of a trace's others."""
         library, allowed = self._library, allowed.copy()

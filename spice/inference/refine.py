@@ -9,7 +9,7 @@ import torch
 from spice.equations import Equation, with_equations
 from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
-from spice.inference.criteria import ORPHAN, Criterion, penalty_of
+from spice.inference.criteria import UNUSUAL, Criterion, penalty_of
 from spice.inference.crossvalidation import held_out_nll
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
@@ -26,7 +26,7 @@ from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
-# These, and `FEW` and `ORPHAN`, were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000
+# These, and `FEW` and `UNUSUAL`, were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000
 # on): the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
 SURE = 0.8  # probability from which a term counts as decided on
 OVERWHELMING = 2.0  # so many times the price of a number, and terms stay that are sure only together
@@ -199,7 +199,7 @@ class Refinement:
     ) -> Dialogue[tuple[Fits, Visited]]:
         """What is in good structures for sure, and among that the structure worth its numbers."""
         bic, strict = (
-            Criterion(self.layout, penalty_of(name, n_scored, moves.n_candidates), ORPHAN)
+            Criterion(self.layout, penalty_of(name, n_scored, moves.weigh(np.exp(-UNUSUAL / 2))), UNUSUAL)
             for name in ("bic", "calibrated")
         )
         wide = Search(self.layout, moves, group, bic)

@@ -43,7 +43,7 @@ class CanonicalForm:
     estimates: dict[str, Estimate]
     gauge: dict[str, Gauge]
     unread: list[str]
-    inclusion: dict[str, float]
+    inclusion: dict[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, float]:

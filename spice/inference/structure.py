@@ -74,6 +74,10 @@ class Layout:
     parents : np.ndarray of bool, shape (n_terms, n_terms)
         The plainer terms that each interaction or square belongs to: of a state times an input the input alone, of a
         square the state, of a product of inputs each of them.
+    unusual : np.ndarray of bool, shape (n_terms,)
+        Terms that, free, are no mechanism of the field (DESIGN section 4): products but a state times an input in the
+        first module; where the others are updated, what the first module reads too, outcomes on a scale of their own,
+        and a choice trace that decays otherwise.
     usual : np.ndarray, shape (n_modules,)
         The state's own coefficient where it is not estimated: an untouched value stays as it is (1), of a choice trace
         nothing stays (0: the last choice alone counts). Neither is a discovery.
@@ -98,6 +102,7 @@ class Layout:
         self.parents = np.array([self._parents(term) for term in range(n_terms)])
         self.precisions = 1 / deviations**2 if estimation == "map" else np.zeros(self.n_numbers)
         self.outcome = np.array([self._outcome(m) for m in range(len(states))])
+        self.unusual = np.array([self._is_unusual(term) for term in range(n_terms)])
 
     def _parents(self, term: int) -> np.ndarray:
         """The plainer terms of its module that an interaction or square belongs to, shape (n_terms,): see `parents`."""
@@ -114,6 +119,20 @@ class Layout:
                 single = library.powers[other] == 0 and len(part) == 1 == part[0][1] and part != product
                 plainer[other] = single and part[0][0] in dict(product)
         return plainer
+
+    def _is_unusual(self, term: int) -> bool:
+        """Whether no mechanism of the field has this number of its own (`unusual`)."""
+        library, m = self.library, self.library.module[term]
+        power, product = int(library.powers[term]), library.factors[library.factor[term]]
+        degree = power + sum(p for _, p in product)
+        if m == self.base[m]:  # an input may change how much the state keeps: rates that differ between outcomes
+            return degree > 1 and not (power == 1 and degree == 2 and product)
+        if degree > 1:
+            return True
+        if library.is_value[library.modules[m].state]:
+            common = library.modules[self.base[m]].controls
+            return term == self.outcome[m] or (bool(product) and product[0][0] in common)
+        return power == 1
 
     def _outcome(self, module: int) -> int:
         """The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import norm
 
 from spice.equations import Equation
-from spice.inference.criteria import ORPHAN, price_of_a_number
+from spice.inference.criteria import UNUSUAL, price_of_a_number
 from spice.inference.refine import Refinement
 from spice.inference.results import Report
 from spice.precoded import BANDIT_CONFIG, BanditRNN
@@ -73,20 +73,42 @@ def test_choices_at_random_have_no_equations(helpers):
     assert refined.fit.nll[0] == pytest.approx(data.n_scored * np.log(2))
 
 
-def orphans(library, present):
-    """Interactions whose inputs are not there alone, and squares of a state whose own coefficient is not."""
-    there = {
-        (library.module[t], library.powers[t], library.factor[t]) for t in np.flatnonzero(present[: library.n_terms])
+def unusual(refinement, rows):
+    """Terms that cost more, told apart by their names: see DESIGN section 4 for what mechanisms are made of."""
+    library, layout = refinement.problem.library, refinement.layout
+    usual = {
+        LEARNT: {LEARNT, "c_reward", f"{LEARNT} c_reward"},
+        OTHERS: {OTHERS, "1"},  # counterfactual outcomes are usual only where they are tied, and so not free
+        REPEATED: {"1", REPEATED},
+        NOT_REPEATED: {"1"},
     }
-    higher = [(m, factor) for m, power, factor in there if power >= (1 if factor else 2)]
-    return sum((m, 0 if factor else 1, factor) not in there for m, factor in higher)
+    names = [(library.modules[m].name, term) for m, term in zip(library.module, library.names, strict=True)]
+    free = {name for name, there in zip(names, rows.free[0], strict=False) if there}
+    present = {name for name, there in zip(names, layout.present(rows)[0], strict=False) if there}
+    strange = {(module, term) for module, term in free if term not in usual[module]}
+    plainer = {
+        (module, term): {term.replace(f"{module} ", "")}
+        if term.startswith(f"{module} ")
+        else {module}
+        if term == f"{module}^2"
+        else set(term.split(" "))
+        if " " in term
+        else {term.split("^")[0]} - {term}
+        for module, term in present
+    }
+    lonely = {
+        (module, term)
+        for (module, term), others in plainer.items()
+        if others and not any((module, other) in present for other in others)
+    }
+    return len(strange | lonely)
 
 
 @pytest.mark.parametrize("name", TRUTH)
 def test_the_criterion_of_all_that_was_fitted(searched, name):
     """Twice the objective plus one price for every number but the starts, which is log n at least.
 
-    Interactions without their input alone, and squares without the state itself, cost `ORPHAN` more.
+    Terms that are no mechanism of the field, and products without a plainer term, cost `UNUSUAL` more.
     """
     refinement, refined, data = searched(name)
     visited = refined.visited
@@ -94,7 +116,7 @@ def test_the_criterion_of_all_that_was_fitted(searched, name):
     prices = []
     for fit, score in zip(visited.fits, visited.scores, strict=True):
         size = fit.rows.free[0].sum() - fit.rows.free[0, refinement.layout.starts].sum()
-        more = ORPHAN * orphans(refinement.problem.library, refinement.layout.present(fit.rows)[0])
+        more = UNUSUAL * unusual(refinement, fit.rows)
         if size:
             prices.append((score - 2 * fit.loss[0] - more) / size)
         else:
