@@ -13,7 +13,7 @@ FALSE_TERMS = 0.05  # share of data sets in which a term that is not there may b
 FEW = 20.0  # with as many choices, likelihood ratios are twice as large by chance as chi-squared says
 # Terms that are no mechanism of the field (`Layout.unusual`), and products without a plainer term (Chipman 1996), have
 # prior odds of exp(-UNUSUAL / 2) of those of others: they are found all the same, but on more evidence.
-UNUSUAL = 4.0
+UNUSUAL = 6.0
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,9 @@ from spice.resources.modules import OptionBias
 from spice.resources.rnn import BaseRNN
 from spice.training import negative_log_likelihood
 
-# These, and `FEW` and `UNUSUAL`, were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000
-# on): the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
+# This, `FEW` and `UNUSUAL` were chosen by simulation at 100 and 1,000 choices of six mechanisms (seeds from 1,000 on):
+# the least strict ones with false terms in clearly less than `FALSE_TERMS` of the runs.
 SURE = 0.8  # probability from which a term counts as decided on
-OVERWHELMING = 2.0  # so many times the price of a number, and terms stay that are sure only together
 RULED_OUT, MOST_HELD_OUT = 20.0, 50  # units of the information criterion, structures: more are not cross-validated
 UNTOUCHED = 0.02  # SINDy's own coefficients this close to 1 are taken for 1
 # relative difference of the compiled likelihood from the model's own
@@ -211,7 +210,7 @@ class Refinement:
         # terms that share overwhelming evidence are none of them sure, and still one of them has to stay
         everything = Fits.concatenate(visited.fits)
         scores = narrow.score(everything)
-        if scores.min() < min(found.scores) - OVERWHELMING * strict.one_more(best.rows)[0]:
+        if scores.min() < min(found.scores) - strict.one_more(best.rows)[0]:
             best = everything[[int(scores.argmin())]]
         return best, visited
 
