@@ -72,6 +72,19 @@ class Equation:
 
     __str__ = to_string
 
+    def to_latex(self, digits: int = 2) -> str:
+        r"""The equation as LaTeX, e.g. ``x_{\mathrm{value}}[k+1] = -0.30 + 0.70\,x_{\mathrm{value}}[k]``."""
+        from spice.equations.latex import latex_name
+
+        right = ""
+        for term, coefficient in self.coefficients.items():
+            sign = ("-" if coefficient < 0 else "") if not right else (" - " if coefficient < 0 else " + ")
+            right += sign + format_number(abs(coefficient), digits)
+            for factor in [] if term == CONSTANT else term.split(" "):
+                name, caret, power = factor.partition("^")
+                right += rf"\,{latex_name(name)}[k]" + (f"^{{{power}}}" if caret else "")
+        return f"{latex_name(self.module)}[k+1] = {right or f'{0.0:.{digits}f}'}"
+
     def to_sympy(self) -> "sympy.Expr":
         """The right-hand side as a sympy expression.
 
