@@ -85,7 +85,10 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
         chosen = trials.choice[:, t, None] == np.arange(n_actions)
         there, unknown = trials.choice[:, t, None] >= 0, np.isnan(trials.reward[:, t, None])
         signals = {"reward": np.nan_to_num(trials.reward[:, t, None]), "outcome": trials.outcome[:, t]}
-        signals = {name: np.where(there, value, 0.0) for name, value in (signals | {"chosen": chosen}).items()}
+        signals = {
+            name: np.where(there, value, 0.0)
+            for name, value in (signals | {"chosen": chosen, "known": ~unknown}).items()
+        }
         signals |= {name: trials.inputs[:, t, k, None] for k, name in enumerate(model.inputs)}
         known |= {name: np.broadcast_to(value, shape) for name, value in signals.items()}
         known |= {PREVIOUS + name: known[name] for name in model.states}

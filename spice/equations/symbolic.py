@@ -12,7 +12,7 @@ from spice.equations.parsing import FUNCTIONS, parse_expression, symbol
 from spice.errors import ConfigError, did_you_mean, join_problems
 
 WHERE = {"chosen": "chosen option", "unchosen": "other options", "all": "all options"}
-SIGNALS = ("reward", "outcome", "chosen")  # of the trial; their names are taken
+SIGNALS = ("reward", "outcome", "chosen", "known")  # of the trial; their names are taken
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Update(NamedTuple):
         For which options.
     expression : sympy.Expr
         Its new value.
-    needs_reward : bool
-        Whether the line is left out for a chosen option whose reward is unknown; always so where it reads the reward.
+    needs_reward : bool, optional
+        Whether the line is left out for a chosen option whose reward is unknown; by default if it reads the reward.
     """
 
     state: str
     where: str
     expression: sympy.Expr
-    needs_reward: bool = False
+    needs_reward: bool | None = None
 
 
 class Branches(NamedTuple):
@@ -106,12 +106,12 @@ class SymbolicModel:
     Notes
     -----
     Expressions are sympy's or text (see `spice.equations.parsing.parse_expression`). Besides states, parameters and
-    inputs they know ``reward`` (received), ``outcome`` (the option's own; 0 where it was not shown) and ``chosen``
-    (1 for the chosen option, 0 for others).
+    inputs they know ``reward`` (received), ``outcome`` (the option's own; 0 where it was not shown), ``chosen``
+    (1 for the chosen option, 0 for others) and ``known`` (1 where the reward is known, else 0).
 
-    A trial without a choice changes nothing; logits then see ``reward``, ``outcome`` and ``chosen`` as 0. Where a
-    choice was made but its reward is unknown, the chosen option's updates that read it are left out, and everything
-    else reads it as 0.
+    A trial without a choice changes nothing; logits then see these four as 0. Where a
+    choice was made but its reward is unknown, the chosen option's updates that read it are left out (unless they say
+    otherwise, see `Update`), and everything else reads it as 0.
 
     Raises
     ------
@@ -166,8 +166,8 @@ class SymbolicModel:
         for u in self.updates:
             own = u.expression.subs({chosen: sympy.Integer(1), outcome: reward}) if u.where != "unchosen" else None
             other = u.expression.subs({chosen: sympy.Integer(0)}) if u.where != "chosen" else None
-            needs_reward = own is not None and (u.needs_reward or reward in own.free_symbols)
-            found.append(Branches(u.state, own, other, needs_reward))
+            reads = own is not None and reward in own.free_symbols
+            found.append(Branches(u.state, own, other, reads if u.needs_reward is None else u.needs_reward))
         return found
 
     def uses_previous(self) -> list[str]:
