@@ -49,6 +49,8 @@ from spice.training.scales import set_input_scales
 if TYPE_CHECKING:
     import pandas as pd
 
+    from spice.equations import SymbolicModel
+
 __all__ = ["SpiceConfig", "SpiceEstimator"]
 
 DATA = ("_stage", "_dataset")  # attributes that hold data: not saved, not copied
@@ -502,6 +504,38 @@ class SpiceEstimator(BaseEstimator):
         if len(known) > 1:
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
+
+    def symbolic_model(self, participant: Any = None) -> "SymbolicModel":
+        """The model with its equations as expressions: to print, typeset, differentiate or evaluate.
+
+        Parameters
+        ----------
+        participant : optional
+            Label: the terms and values of this participant alone; default everybody's terms, each parameter with a
+            value per participant.
+
+        Returns
+        -------
+        SymbolicModel
+
+        Raises
+        ------
+        ModelFormError
+            If the model's code cannot be written as expressions.
+        """
+        from spice.equations.tracing import trace
+
+        self._check_fitted()
+        if not hasattr(self, "equations_"):
+            raise NotFittedError("there are no equations: load them with load_spice(path_spice=...), or fit.")
+        known = list(self.equations_)
+        if participant is not None and participant not in known:
+            raise ConfigError(
+                f"there are no equations for participant {participant!r}{did_you_mean(participant, known)}."
+            )
+        shared = self.spice_model_.n_participants == 1
+        wanted = known[:1] if shared else known if participant is None else [participant]
+        return trace(self.spice_model_, {label: 0 if shared else self.participants_.index(label) for label in wanted})
 
     def summary(self, form: str = "terms", intervals: str = "wald") -> "pd.DataFrame":
         """Estimates with their uncertainty.
