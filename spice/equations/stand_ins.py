@@ -34,13 +34,13 @@ class Named:
     values : dict of str to np.ndarray, each (n_participants,)
         Values by name.
     tape : Tape
-        That of the current run.
+        What numbers the arrays of a run.
     """
 
     def __init__(self, taken: Sequence[str]):
         self._taken = set(taken)
         self.values: dict[str, np.ndarray] = {}
-        self.tape = Tape({})
+        self.tape = Tape()
 
     def add(self, name: str, values: Any) -> sympy.Symbol:
         """A symbol for these values, by this name or one like it."""
@@ -53,7 +53,7 @@ class Named:
         return symbol(free)
 
     def array(self, entries: Any) -> SymbolArray:
-        """A tensor of symbols for the current run."""
+        """A tensor of symbols."""
         return SymbolArray(entries, self.tape)
 
 

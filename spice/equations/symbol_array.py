@@ -14,24 +14,30 @@ UNKNOWN = sympy.Symbol("unknown")  # a NaN
 
 
 class Tape:
-    """Numbers the arrays in the order in which they are made, and puts symbols in the place of some.
+    """Numbers the arrays of a run in the order in which they are made, and puts symbols in the place of some.
 
-    Parameters
+    Attributes
     ----------
-    cuts : dict of int to np.ndarray
-        By number of an array, the symbols to go on with in its place.
+    replaced : dict of int to np.ndarray
+        By number of an array, the entries that symbols were put in the place of.
+    n_arrays : int
+        Arrays so far.
     """
 
-    def __init__(self, cuts: dict[int, np.ndarray]):
-        self.cuts = cuts
+    def __init__(self) -> None:
+        self._cuts: dict[int, np.ndarray] = {}
         self.replaced: dict[int, np.ndarray] = {}
         self.n_arrays = 0
+
+    def rewind(self, n_arrays: int, cuts: dict[int, np.ndarray]) -> None:
+        """Begin a run: numbers start at ``n_arrays``; ``cuts`` are the symbols to go on with, by number of an array."""
+        self.n_arrays, self._cuts, self.replaced = n_arrays, cuts, {}
 
     def note(self, entries: np.ndarray) -> tuple[int, np.ndarray]:
         """Number of a new array, and the entries to go on with."""
         number = self.n_arrays
         self.n_arrays += 1
-        cut = self.cuts.get(number)
+        cut = self._cuts.get(number)
         if cut is None or cut.size != entries.size or all(entry.is_Atom for entry in entries.flat):
             return number, entries
         self.replaced[number] = entries

@@ -70,14 +70,16 @@ def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicMode
     starts = {name: _start(name, value, model) for name, value in copy.set_initial_state(1).items()}
     named = Named([*SIGNALS, *FUNCTIONS, *starts, *columns.names])
     put_symbols(copy, list(participants.values()), named)
-    number = next(iter(participants.values()))
+    number, n_parameters = next(iter(participants.values())), named.tape.n_arrays
     runs = {}
     for chosen in range(model.n_actions):
         for known in (True, False) if chosen == 0 else (True,):
-            first = _run(copy, columns, named, number, chosen, known, {})
+            named.tape.rewind(n_parameters, {})
+            first = _run(copy, columns, named.tape, number, chosen, known)
             # once more, going on with the states' new values as symbols, so that what follows is written with them
             cuts = {n: _fresh(name, model.n_actions) for name, n in first.numbers.items() if n >= first.n_given}
-            runs[chosen, known] = _run(copy, columns, named, number, chosen, known, cuts)
+            named.tape.rewind(n_parameters, cuts)
+            runs[chosen, known] = _run(copy, columns, named.tape, number, chosen, known)
     return per_option_model(runs, starts, columns, named.values, list(participants))
 
 
@@ -94,10 +96,9 @@ def _fresh(name: str, n_actions: int) -> np.ndarray:
     return np.array([[sympy.Symbol(f"{name}@{k}", real=True) for k in range(n_actions)]], dtype=object)
 
 
-def _run(model: BaseRNN, columns: Columns, named: Named, participant: int, chosen: int, known: bool, cuts: dict) -> Run:
+def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen: int, known: bool) -> Run:
     """One trial in which an option is chosen, and its reward is known or not."""
-    n_actions, tape = model.n_actions, Tape(cuts)
-    named.tape = tape
+    n_actions = model.n_actions
     action = np.array([[[sympy.Integer(int(k == chosen)) for k in range(n_actions)]]], dtype=object)
     reward = np.array([[[sympy.Symbol(f"reward@{k}", real=True) for k in range(n_actions)]]], dtype=object)
     if not known:
@@ -146,7 +147,7 @@ def _run(model: BaseRNN, columns: Columns, named: Named, participant: int, chose
 def _definition(value: torch.Tensor, tape: Tape, n_actions: int) -> list[sympy.Expr]:
     """A state after the trial: of an array that was replaced by symbols what these stand for."""
     if isinstance(value, SymbolArray) and value.number in tape.replaced:
-        value = SymbolArray(tape.replaced[value.number], Tape({}))
+        value = SymbolArray(tape.replaced[value.number], Tape())
     return _entries(value, n_actions)
 
 

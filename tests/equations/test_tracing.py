@@ -230,6 +230,22 @@ class HandWritten(BaseRNN):
         return {"q": q}, 3 * q + self.stay * trial.action
 
 
+class OwnRate(BaseRNN):
+    """Its parameter comes first in every operation."""
+
+    init_values = {"q": 0.3, "k": 0.0}
+
+    def __init__(self, n_actions, **kwargs):
+        super().__init__(n_actions=n_actions)
+        self.rate = torch.nn.Parameter(torch.tensor(0.2))
+
+    def step(self, state, trial):
+        rate = torch.sigmoid(self.rate)
+        q = rate * (trial.reward.nan_to_num(0.0) - state["q"]) * trial.action + state["q"]
+        k = rate * trial.action + (1 - rate) * (state["k"] + q)
+        return {"q": q, "k": k}, self.rate * q + k
+
+
 class Everywhere(BaseRNN):
     """One module for all options at once, which reads the choice."""
 
@@ -311,7 +327,7 @@ class Relative(RescorlaWagnerRNN):
         return {"x_value_reward": value}, 2 * value
 
 
-OWN = [OwnLoop, HandWritten, Everywhere, Swapped, Memory, InPlace, Relative]
+OWN = [OwnLoop, HandWritten, OwnRate, Everywhere, Swapped, Memory, InPlace, Relative]
 
 
 @pytest.mark.parametrize("n_actions", [2, 3])
@@ -342,6 +358,15 @@ def test_parameters_of_ones_own_get_their_names():
     assert found.updates[0].where == "chosen"
     assert sympy.simplify(found.updates[0].expression - q - (reward - q) / (1 + sympy.exp(-rate))) == 0
     assert found.logits == 3 * q + stay * chosen
+
+
+def test_later_updates_are_written_with_the_new_values_of_earlier_ones():
+    found = trace(with_random_equations(OwnRate), {0: 0})
+    assert [u.state for u in found.updates] == ["q", "k", "k"]
+    assert all(symbols("q") in u.expression.free_symbols for u in found.updates)
+    assert "previous_" not in str(found) and found.logits == sympy.Symbol("k", real=True) + sympy.Mul(
+        *symbols("rate q")
+    )
 
 
 def test_values_before_the_trial_have_a_name_of_their_own():
