@@ -1,0 +1,160 @@
+"""Likelihood of any symbolic model with exact gradient and Hessian, by code that is generated for it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spice.equations.symbolic import SymbolicModel
+from spice.inference.likelihood import WORTH_A_THREAD
+from spice.resources.dataset import DatasetRNN
+
+
+@dataclass(frozen=True)
+class FlatTrials:
+    """All trials, session after session, the sessions of a participant in a row.
+
+    Attributes
+    ----------
+    choice : np.ndarray of int16, shape (n_trials,)
+        The choice; -1 where there was none.
+    reward : np.ndarray, shape (n_trials,)
+        What it brought; NaN where that is unknown.
+    outcome : np.ndarray, shape (n_trials, n_actions)
+        What each option brought; 0 where it was not shown.
+    inputs : np.ndarray, shape (n_trials, n_inputs)
+        Further columns that the model reads.
+    target : np.ndarray of int16, shape (n_trials,)
+        The choice that follows; -1 where none is scored.
+    sessions : np.ndarray of int64, shape (n_sessions + 1,)
+        First trial of each session; at the end the number of trials.
+    groups : np.ndarray of int64, shape (n_groups + 1,)
+        First session of each participant; at the end the number of sessions.
+    """
+
+    choice: np.ndarray
+    reward: np.ndarray
+    outcome: np.ndarray
+    inputs: np.ndarray
+    target: np.ndarray
+    sessions: np.ndarray
+    groups: np.ndarray
+
+
+class Exact(NamedTuple):
+    """What is known of rows.
+
+    Attributes
+    ----------
+    nll : np.ndarray, shape (n_rows,)
+        Negative log-likelihood, nats; infinite where states overflow.
+    gradient : np.ndarray, shape (n_rows, n_parameters)
+        Its gradient.
+    hessian : np.ndarray, shape (n_rows, n_parameters, n_parameters)
+        Its second derivatives.
+    """
+
+    nll: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+class GeneratedLikelihood:
+    """Likelihood of a symbolic model's choices.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model.
+    dataset : DatasetRNN
+        The data.
+    n_threads : int, optional
+        Threads over which rows are spread; default those that torch may use.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters, in the order of the columns of rows.
+    participants : list of int
+        Participant number of each group.
+    trials : FlatTrials
+        The trials.
+    """
+
+    def __init__(self, model: SymbolicModel, dataset: DatasetRNN, n_threads: int | None = None):
+        from spice.equations.codegen import kernel_source  # sympy and the compiler take a while to import
+        from spice.equations.compiled import load_function
+
+        self.names = tuple(model.parameters)
+        self.trials, self.participants = _flatten(model, dataset)
+        self._kernel = load_function(kernel_source(model, dataset.n_actions), "evaluate")
+        self._n_threads = n_threads or torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._n_threads)
+        self._lengths = np.diff(self.trials.sessions[self.trials.groups])
+
+    def n_scored(self) -> np.ndarray:
+        """Scored choices of each participant, shape (n_groups,)."""
+        scored = np.concatenate([[0], np.cumsum(self.trials.target >= 0)])
+        return np.diff(scored[self.trials.sessions[self.trials.groups]])
+
+    def __call__(self, values: np.ndarray, group: np.ndarray | None = None) -> Exact:
+        """Evaluate rows.
+
+        Parameters
+        ----------
+        values : np.ndarray, shape (n_rows, n_parameters)
+            Parameters.
+        group : np.ndarray of int, shape (n_rows,), optional
+            Participant of each row, by place in `participants`; default one row for each.
+        """
+        values = np.ascontiguousarray(values, dtype=float)
+        n_rows, n = len(values), len(self.names)
+        group = np.arange(n_rows) if group is None else np.ascontiguousarray(group, dtype=np.int64)
+        nll, gradient, hessian = np.zeros(n_rows), np.zeros((n_rows, n)), np.zeros((n_rows, n, n))
+        trials = (self.trials.choice, self.trials.reward, self.trials.outcome, self.trials.inputs, self.trials.target)
+        where = (self.trials.sessions, self.trials.groups)
+
+        def evaluate(part: slice) -> None:
+            self._kernel(values[part], group[part], *trials, *where, nll[part], gradient[part], hessian[part])
+
+        parts = self._parts(group)
+        if len(parts) == 1:
+            evaluate(parts[0])
+        else:
+            list(self._pool.map(evaluate, parts))
+        return Exact(np.where(np.isfinite(nll), nll, np.inf), gradient, hessian)
+
+    def _parts(self, group: np.ndarray) -> list[slice]:
+        """Rows for each thread, of about as many trials."""
+        if self._n_threads == 1 or len(group) < 2:
+            return [slice(0, len(group))]
+        work = np.cumsum(self._lengths[group])
+        number = int(min(self._n_threads, max(work[-1] // WORTH_A_THREAD, 1), len(group)))
+        cuts = np.searchsorted(work, work[-1] * np.arange(1, number) / number) + 1
+        bounds = [0, *map(int, cuts), len(group)]
+        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+
+
+def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, list[int]]:
+    """The trials up to the last one that matters of each session, and whose they are."""
+    from spice.equations.evaluate import read_trials
+
+    dataset = dataset[dataset.participants.argsort(stable=True)]
+    trials = read_trials(model, dataset)
+    scored = dataset.scored
+    kept = (dataset.observed | scored).flip(1).cumsum(1).flip(1) > 0
+    target = torch.where(scored, dataset.ys.nan_to_num(0.0).argmax(-1), -1).numpy()
+    participants, counts = dataset.participants.unique_consecutive(return_counts=True)
+    mask = kept.numpy()
+    flat = FlatTrials(
+        choice=trials.choice[mask].astype(np.int16),
+        reward=np.ascontiguousarray(trials.reward[mask]),
+        outcome=np.ascontiguousarray(trials.outcome[mask]),
+        inputs=np.ascontiguousarray(trials.inputs[mask]),
+        target=target[mask].astype(np.int16),
+        sessions=np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int64),
+        groups=np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64),
+    )
+    return flat, participants.tolist()
