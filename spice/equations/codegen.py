@@ -41,13 +41,16 @@ def evaluate(parameters, group, choice, reward, outcome, inputs, target, session
 {inputs}
                 for option in range({n_actions}):
                     chosen = 1.0 if option == action else 0.0
-                    brought = outcome[trial, option] if action >= 0 else 0.0
+                    brought = outcome[trial, option] if action >= 0 else math.nan
+                    shown = brought == brought
+                    brought = brought if shown else 0.0
 {updates}
                 if scored < 0:
                     continue
                 for option in range({n_actions}):
                     chosen = 1.0 if option == action else 0.0
                     brought = outcome[trial, option] if action >= 0 else 0.0
+                    brought = brought if brought == brought else 0.0
 {logits}
 {score}
                 if z > 1e250:
@@ -179,9 +182,8 @@ class _Writer:
             if line.state.startswith(PREVIOUS):
                 copies += self._update(line.state, line.chosen)
                 continue
-            own = self._update(line.state, line.chosen)
-            chosen += ["if known > 0.0:", *_indented(own)] if line.needs_reward and own else own
-            others += self._update(line.state, line.unchosen)
+            chosen += self._where_shown(self._update(line.state, line.chosen), line.chosen_needs)
+            others += self._where_shown(self._update(line.state, line.unchosen), line.unchosen_needs)
         return [
             *copies,
             "if option == action:",
@@ -189,6 +191,10 @@ class _Writer:
             "elif action >= 0:",
             *_indented(others or ["pass"]),
         ]
+
+    @staticmethod
+    def _where_shown(lines: list[str], needs_outcome: bool) -> list[str]:
+        return ["if shown:", *_indented(lines)] if needs_outcome and lines else lines
 
     def _update(self, state: str, expression: sympy.Expr | None) -> list[str]:
         if expression is None:

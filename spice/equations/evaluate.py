@@ -24,7 +24,7 @@ class ModelTrials:
     reward : np.ndarray, shape (n_sessions, n_trials)
         What the chosen option brought; NaN where it is unknown.
     outcome : np.ndarray, shape (n_sessions, n_trials, n_actions)
-        What each option brought; 0 where it was not shown.
+        What each option brought; NaN where it was not shown.
     inputs : np.ndarray, shape (n_sessions, n_trials, n_inputs)
         The further columns that the model reads, 0 where missing.
     """
@@ -55,7 +55,7 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     outcome = xs[..., dataset.columns.reward]
     reward = np.take_along_axis(outcome, np.maximum(choice, 0)[..., None], -1)[..., 0]
     places = [dataset.columns.index(name) for name in model.inputs]
-    return ModelTrials(choice, reward, np.nan_to_num(outcome), np.nan_to_num(xs[..., places]))
+    return ModelTrials(choice, reward, outcome, np.nan_to_num(xs[..., places]))
 
 
 def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str, Any]) -> np.ndarray:
@@ -78,13 +78,17 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
     shape = (len(dataset), n_actions)
     known = {name: np.broadcast_to(np.reshape(values[name], (-1, 1)), shape) for name in model.parameters}
     known |= {name: np.broadcast_to(_function(start)(known), shape) for name, start in model.initial.items()}
-    updates = [(u.state, _function(u.chosen), _function(u.unchosen), u.needs_reward) for u in model.branches()]
+    updates = [
+        (u.state, _function(u.chosen), _function(u.unchosen), (u.chosen_needs, u.unchosen_needs))
+        for u in model.branches()
+    ]
     logits = [_function(entry) for entry in model.logits_of_options(n_actions)]
     found = np.empty((*trials.choice.shape, n_actions))
     for t in range(trials.choice.shape[1]):
         chosen = trials.choice[:, t, None] == np.arange(n_actions)
         there, unknown = trials.choice[:, t, None] >= 0, np.isnan(trials.reward[:, t, None])
-        signals = {"reward": np.nan_to_num(trials.reward[:, t, None]), "outcome": trials.outcome[:, t]}
+        hidden = np.isnan(trials.outcome[:, t])
+        signals = {"reward": np.nan_to_num(trials.reward[:, t, None]), "outcome": np.nan_to_num(trials.outcome[:, t])}
         signals = {
             name: np.where(there, value, 0.0)
             for name, value in (signals | {"chosen": chosen, "known": ~unknown}).items()
@@ -92,12 +96,12 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
         signals |= {name: trials.inputs[:, t, k, None] for k, name in enumerate(model.inputs)}
         known |= {name: np.broadcast_to(value, shape) for name, value in signals.items()}
         known |= {PREVIOUS + name: known[name] for name in model.states}
-        for state, own, other, needs_reward in updates:
+        for state, own, other, (own_needs, other_needs) in updates:
             value = known[state]
             if own is not None:
-                value = np.where(chosen & there & ~(unknown & needs_reward), own(known), value)
+                value = np.where(chosen & there & ~(hidden & own_needs), own(known), value)
             if other is not None:
-                value = np.where(~chosen & there, other(known), value)
+                value = np.where(~chosen & there & ~(hidden & other_needs), other(known), value)
             known[state] = value
         found[:, t] = np.stack([np.broadcast_to(f(known), shape)[:, k] for k, f in enumerate(logits)], axis=1)
     return found
@@ -105,7 +109,9 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
 
 def without_kinks(expression: sympy.Expr) -> sympy.Expr:
     """The same with min, max and abs as cases, whose derivatives are those of each case."""
-    return expression.rewrite((sympy.Min, sympy.Max, sympy.Abs), sympy.Piecewise)
+    real = {entry: sympy.Symbol(entry.name, real=True) for entry in expression.free_symbols}
+    found = expression.xreplace(real).rewrite((sympy.Min, sympy.Max, sympy.Abs), sympy.Piecewise)
+    return found.xreplace({entry: plain for plain, entry in real.items()})
 
 
 def _function(expression: sympy.Expr | None) -> Any:

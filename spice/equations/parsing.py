@@ -44,7 +44,7 @@ _COMPARISONS: dict[type, Callable] = {
 
 def symbol(name: str) -> sympy.Symbol:
     """The symbol of a name; expressions of our own making use the same."""
-    return sympy.Symbol(name, real=True)
+    return sympy.Symbol(name)
 
 
 def parse_expression(text: str) -> sympy.Expr:
@@ -61,7 +61,7 @@ def parse_expression(text: str) -> sympy.Expr:
     Returns
     -------
     sympy.Expr
-        Of real symbols with the names.
+        Of plain symbols with the names.
 
     Raises
     ------

@@ -45,16 +45,16 @@ Branch = dict[str, sympy.Expr]
 
 def new(name: str) -> sympy.Symbol:
     """An option's own state after the trial."""
-    return sympy.Symbol(f"{name}@new", real=True)
+    return sympy.Symbol(f"{name}@new")
 
 
 def old(name: str) -> sympy.Symbol:
     """An option's own state before the trial."""
-    return sympy.Symbol(f"{name}@old", real=True)
+    return sympy.Symbol(f"{name}@old")
 
 
 def per_option_model(
-    runs: Mapping[tuple[int, bool], Run],
+    runs: Mapping[tuple[int, str], Run],
     starts: Mapping[str, float],
     columns: Columns,
     values: Mapping[str, np.ndarray],
@@ -64,8 +64,9 @@ def per_option_model(
 
     Parameters
     ----------
-    runs : mapping of (chosen option, whether its reward is known) to Run
-        One for every choice; at least the first also with unknown reward.
+    runs : mapping of (chosen option, what is unknown) to Run
+        One for every choice with nothing ("") unknown; of the first also with unknown "reward" and, where the model
+        tells these from 0, hidden "outcome" of the others.
     starts : mapping of str to float
         States and their start values.
     columns : Columns
@@ -80,7 +81,7 @@ def per_option_model(
     ModelFormError
         If options differ in their updates, or read each other's values.
     """
-    n_actions = len(runs[0, True].logits)
+    n_actions = len(runs[0, ""].logits)
     branches = {
         where: {name: _common(name, runs, where, n_actions, starts) for name in starts}
         for where in ("chosen", "unchosen")
@@ -88,13 +89,15 @@ def per_option_model(
     fixed = {name for name in starts if all(branch[name] == old(name) for branch in branches.values())}
     constant = {entry(name): sympy.Float(starts[name]) for name in fixed for entry in (new, old)}
     branches = {where: {s: e.subs(constant) for s, e in b.items() if s not in fixed} for where, b in branches.items()}
-    unknown = {name: _of_option(runs[0, False].states[name][0], 0, 0, starts).subs(constant) for name in starts}
-    skips = {}
-    for name in branches["chosen"]:
-        branches["chosen"][name], skips[name] = _where_known(name, branches["chosen"][name], unknown[name])
-    updates = _ordered(list(skips), branches, skips)
+    skips: dict[tuple[str, str], bool] = {}
+    for where, signal, option in (("chosen", "reward", 0), ("unchosen", "outcome", 1)):
+        for name, expression in branches[where].items():
+            if (0, signal) in runs:
+                unknown = _of_option(runs[0, signal].states[name][option], option, 0, starts).subs(constant)
+                branches[where][name], skips[name, where] = _where_known(name, expression, unknown, signal)
+    updates = _ordered(list(branches["chosen"]), branches, skips)
     logits = [
-        _logit([(c, runs[c, True].logits[option]) for c in range(n_actions)], option, branches, starts, constant)
+        _logit([(c, runs[c, ""].logits[option]) for c in range(n_actions)], option, branches, starts, constant)
         for option in range(n_actions)
     ]
     one = all(_same(entry, logits[0]) for entry in logits)
@@ -125,11 +128,11 @@ def _of_option(expression: sympy.Expr, option: int, chosen: int, states: Mapping
     ModelFormError
         If it reads those of others.
     """
-    own = {sympy.Symbol(f"reward@{option}", real=True): symbol("outcome")}
-    own[sympy.Symbol(f"reward@{chosen}", real=True)] = symbol("reward")
+    own = {sympy.Symbol(f"reward@{option}"): symbol("outcome")}
+    own[sympy.Symbol(f"reward@{chosen}")] = symbol("reward")
     for name in states:
-        own[sympy.Symbol(f"{name}@{option}", real=True)] = new(name)
-        own[sympy.Symbol(f"{name}@before@{option}", real=True)] = old(name)
+        own[sympy.Symbol(f"{name}@{option}")] = new(name)
+        own[sympy.Symbol(f"{name}@before@{option}")] = old(name)
     found = expression.xreplace(own)
     foreign = {s.name for s in found.free_symbols if "@" in s.name} - {e(n).name for n in states for e in (new, old)}
     if any(name.startswith(EMBEDDING) for name in foreign):
@@ -140,29 +143,31 @@ def _of_option(expression: sympy.Expr, option: int, chosen: int, states: Mapping
     return found
 
 
-def _common(name: str, runs: Mapping[tuple[int, bool], Run], where: str, n_actions: int, states) -> sympy.Expr:
+def _common(name: str, runs: Mapping[tuple[int, str], Run], where: str, n_actions: int, states) -> sympy.Expr:
     """The update of a state that all options share."""
     found = [
         _of_option(run.states[name][option], option, chosen, states)
-        for (chosen, known), run in runs.items()
+        for (chosen, unknown), run in runs.items()
         for option in range(n_actions)
-        if known and (option == chosen) == (where == "chosen")
+        if not unknown and (option == chosen) == (where == "chosen")
     ]
     if not all(_same(entry, found[0]) for entry in found):
         raise ModelFormError(f"options differ in how their state {name!r} is updated.")
     return found[0]
 
 
-def _where_known(name: str, known: sympy.Expr, unknown: sympy.Expr) -> tuple[sympy.Expr, bool]:
-    """The chosen option's update, and whether it is left out where the reward is unknown; else that reads 0."""
+def _where_known(name: str, known: sympy.Expr, unknown: sympy.Expr, signal: str) -> tuple[sympy.Expr, bool]:
+    """An update, and whether it is left out where the own outcome is unknown; else that reads 0."""
     if unknown == old(name) or UNKNOWN in unknown.free_symbols:
         return known, True
-    if _same(unknown, known.subs(symbol("reward"), 0)):
+    if _same(unknown, known.subs(symbol(signal), 0)):
         return known, False
+    if signal == "outcome":
+        raise ModelFormError(f"a hidden outcome neither leaves the state {name!r} as it is nor counts as 0.")
     return sympy.Piecewise((known, sympy.Ne(symbol("known"), 0)), (unknown, True)), False
 
 
-def _ordered(names: list[str], branches: Mapping[str, Branch], skips: Mapping[str, bool]) -> list[Update]:
+def _ordered(names: list[str], branches: Mapping[str, Branch], skips: Mapping[tuple[str, str], bool]) -> list[Update]:
     """Updates in an order that reads each state after its update or, where possible, before it."""
     orders = permutations(names) if len(names) <= MOST_ORDERED else [tuple(_by_dependence(names, branches))]
     possible = [order for order in orders if _is_possible(order, branches)]
@@ -194,7 +199,9 @@ def _by_dependence(names: list[str], branches: Mapping[str, Branch]) -> list[str
     return order
 
 
-def _updates(order: Sequence[str], branches: Mapping[str, Branch], skips: Mapping[str, bool]) -> list[Update]:
+def _updates(
+    order: Sequence[str], branches: Mapping[str, Branch], skips: Mapping[tuple[str, str], bool]
+) -> list[Update]:
     found = []
     for place, name in enumerate(order):
         lines = {}
@@ -204,9 +211,10 @@ def _updates(order: Sequence[str], branches: Mapping[str, Branch], skips: Mappin
             names = {new(s): symbol(s) for s in order} | {old(s): symbol(s) for s in order}
             names |= {old(s): symbol(PREVIOUS + s) for s in order[:place] if branch[s] != old(s)}
             lines[where] = branch[name].xreplace(names)
-        if len(lines) == 2 and lines["chosen"] == lines["unchosen"]:
+        needs = [skips.get((name, where), False) for where in ("chosen", "unchosen")]
+        if len(lines) == 2 and lines["chosen"] == lines["unchosen"] and needs[0] == needs[1]:
             lines = {"all": lines["chosen"]}
-        found += [Update(name, where, e, skips[name] if where != "unchosen" else None) for where, e in lines.items()]
+        found += [Update(name, where, e, needs[where == "unchosen"]) for where, e in lines.items()]
     return found
 
 

@@ -55,7 +55,7 @@ class Sensitivities:
     def __init__(self, model: SymbolicModel):
         self.parameters: Sequence[sympy.Symbol] = [symbol(name) for name in model.parameters]
         previous = {PREVIOUS + name: name for name in model.uses_previous()}
-        copies = [Branches(before, symbol(name), symbol(name), False) for before, name in previous.items()]
+        copies = [Branches(before, symbol(name), symbol(name)) for before, name in previous.items()]
         self.lines = copies + [_smooth(line) for line in model.branches()]
         starts = {name: without_kinks(start) for name, start in model.initial.items()}
         self._starts = starts | {before: starts[name] for before, name in previous.items()}
@@ -124,4 +124,4 @@ class Sensitivities:
 
 def _smooth(line: Branches) -> Branches:
     chosen, unchosen = (None if e is None else without_kinks(e) for e in (line.chosen, line.unchosen))
-    return Branches(line.state, chosen, unchosen, line.needs_reward)
+    return line._replace(chosen=chosen, unchosen=unchosen)

@@ -56,14 +56,15 @@ class Update(NamedTuple):
         For which options.
     expression : sympy.Expr
         Its new value.
-    needs_reward : bool, optional
-        Whether the line is left out for a chosen option whose reward is unknown; by default if it reads the reward.
+    needs_outcome : bool, optional
+        Whether the line is left out for options whose own outcome is unknown; by default for the chosen option, if the
+        line reads the reward.
     """
 
     state: str
     where: str
     expression: sympy.Expr
-    needs_reward: bool | None = None
+    needs_outcome: bool | None = None
 
 
 class Branches(NamedTuple):
@@ -75,14 +76,15 @@ class Branches(NamedTuple):
         The state that is set.
     chosen, unchosen : sympy.Expr or None
         Its new value if the option is the chosen one, or is not; None where it stays.
-    needs_reward : bool
-        Whether the chosen option's is left out where the reward is unknown.
+    chosen_needs, unchosen_needs : bool
+        Whether these are left out where the option's own outcome is unknown.
     """
 
     state: str
     chosen: sympy.Expr | None
     unchosen: sympy.Expr | None
-    needs_reward: bool
+    chosen_needs: bool = False
+    unchosen_needs: bool = False
 
 
 class SymbolicModel:
@@ -167,7 +169,8 @@ class SymbolicModel:
             own = u.expression.subs({chosen: sympy.Integer(1), outcome: reward}) if u.where != "unchosen" else None
             other = u.expression.subs({chosen: sympy.Integer(0)}) if u.where != "chosen" else None
             reads = own is not None and reward in own.free_symbols
-            found.append(Branches(u.state, own, other, reads if u.needs_reward is None else u.needs_reward))
+            needs = u.needs_outcome
+            found.append(Branches(u.state, own, other, reads if needs is None else needs, bool(needs)))
         return found
 
     def uses_previous(self) -> list[str]:

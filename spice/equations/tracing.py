@@ -64,6 +64,8 @@ def trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicModel
 
 
 def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicModel:
+    if model.lags:
+        raise ModelFormError("it reads signals of earlier trials, which is not possible here yet.")
     columns = model.columns or Columns.make(model.n_actions, 2 * model.n_actions + 1)
     copy = deepcopy(model).double().eval()
     copy._recorder = None
@@ -71,16 +73,26 @@ def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicMode
     named = Named([*SIGNALS, *FUNCTIONS, *starts, *columns.names])
     put_symbols(copy, list(participants.values()), named)
     number, n_parameters = next(iter(participants.values())), named.tape.n_arrays
+    hidden = ("reward", "outcome") if _tells_hidden_outcomes(copy, columns, number) else ("reward",)
     runs = {}
     for chosen in range(model.n_actions):
-        for known in (True, False) if chosen == 0 else (True,):
+        for unknown in ("", *hidden) if chosen == 0 else ("",):
             named.tape.rewind(n_parameters, {})
-            first = _run(copy, columns, named.tape, number, chosen, known)
+            first = _run(copy, columns, named.tape, number, chosen, unknown)
             # once more, going on with the states' new values as symbols, so that what follows is written with them
             cuts = {n: _fresh(name, model.n_actions) for name, n in first.numbers.items() if n >= first.n_given}
             named.tape.rewind(n_parameters, cuts)
-            runs[chosen, known] = _run(copy, columns, named.tape, number, chosen, known)
+            runs[chosen, unknown] = _run(copy, columns, named.tape, number, chosen, unknown)
     return per_option_model(runs, starts, columns, named.values, list(participants))
+
+
+def _tells_hidden_outcomes(model: BaseRNN, columns: Columns, participant: int) -> bool:
+    """Whether outcomes of other options that were not shown are unknown to the model, not 0."""
+    row = torch.zeros(1, 1, len(columns.names), dtype=torch.float64)
+    row[..., 0] = 1.0
+    row[..., model.n_actions + 1 : 2 * model.n_actions] = torch.nan
+    row[..., columns.participant] = participant
+    return bool(model.read_inputs(row).rewards[..., 1:].isnan().any())
 
 
 def _start(name: str, value: torch.Tensor, model: BaseRNN) -> float:
@@ -93,18 +105,20 @@ def _start(name: str, value: torch.Tensor, model: BaseRNN) -> float:
 
 def _fresh(name: str, n_actions: int) -> np.ndarray:
     """Symbols of a state after its update."""
-    return np.array([[sympy.Symbol(f"{name}@{k}", real=True) for k in range(n_actions)]], dtype=object)
+    return np.array([[sympy.Symbol(f"{name}@{k}") for k in range(n_actions)]], dtype=object)
 
 
-def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen: int, known: bool) -> Run:
-    """One trial in which an option is chosen, and its reward is known or not."""
+def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen: int, unknown: str) -> Run:
+    """One trial in which an option is chosen; the reward or the others' outcome may be unknown."""
     n_actions = model.n_actions
     action = np.array([[[sympy.Integer(int(k == chosen)) for k in range(n_actions)]]], dtype=object)
-    reward = np.array([[[sympy.Symbol(f"reward@{k}", real=True) for k in range(n_actions)]]], dtype=object)
-    if not known:
-        reward[0, 0, chosen] = UNKNOWN
+    reward = np.array([[[sympy.Symbol(f"reward@{k}") for k in range(n_actions)]]], dtype=object)
+    if unknown:
+        reward[0, 0, np.arange(n_actions) == chosen if unknown == "reward" else np.arange(n_actions) != chosen] = (
+            UNKNOWN
+        )
     old = {
-        name: np.array([[sympy.Symbol(f"{name}@before@{k}", real=True) for k in range(n_actions)]], dtype=object)
+        name: np.array([[sympy.Symbol(f"{name}@before@{k}") for k in range(n_actions)]], dtype=object)
         for name in model.init_values
     }
     states = {name: SymbolArray(entries, tape) for name, entries in old.items()}

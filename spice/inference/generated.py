@@ -23,7 +23,7 @@ class FlatTrials:
     reward : np.ndarray, shape (n_trials,)
         What it brought; NaN where that is unknown.
     outcome : np.ndarray, shape (n_trials, n_actions)
-        What each option brought; 0 where it was not shown.
+        What each option brought; NaN where it was not shown.
     inputs : np.ndarray, shape (n_trials, n_inputs)
         Further columns that the model reads.
     target : np.ndarray of int16, shape (n_trials,)

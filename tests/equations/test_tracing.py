@@ -73,7 +73,7 @@ def assert_same_logits(model, data, everywhere=True):
 
 
 def symbols(names):
-    return sympy.symbols(names, real=True)
+    return sympy.symbols(names)
 
 
 def with_columns(data, names, seed=0):
@@ -99,6 +99,22 @@ def test_precoded_models(random_data, name, n_actions, degree):
         rewards = data.xs[..., data.columns.reward]
         data.xs[..., data.columns.reward] = torch.where(data.xs[..., data.columns.choice] == 0, outcome, rewards)
     assert_same_logits(with_random_equations(model_class, n_actions, people, degree), data)
+
+
+@pytest.mark.parametrize("n_actions", [2, 3])
+def test_outcomes_hidden_from_who_saw_others(random_data, n_actions):
+    """They leave the values of the options not chosen as they are; for who never saw any they count as 0."""
+    data = random_data(6, 20, n_actions, **GAPS)
+    shown = torch.rand(6, 20, n_actions, generator=torch.Generator().manual_seed(0))
+    rewards = data.xs[..., data.columns.reward]
+    shown = torch.where((data.xs[..., data.columns.choice] == 0) & (shown < 0.5), shown, rewards)
+    model = with_random_equations(precoded.BanditRNN, n_actions)
+    assert not any(u.needs_outcome for u in trace(model, {0: 0}).updates if u.where == "unchosen")
+    data.xs[..., data.columns.reward] = shown
+    model.saw_others.fill_(True)
+    found = assert_same_logits(model, data)
+    needs = {(u.state, u.where): u.needs_outcome for u in found.updates}
+    assert needs["x_value_reward", "unchosen"] and not needs["x_value_choice", "unchosen"]
 
 
 def test_rescorla_wagner_reads_as_it_was_written():
@@ -160,7 +176,7 @@ def test_terms_that_nobody_has_are_left_out_and_untouched_states_stay(model_of):
 
 def test_an_equation_without_the_reward_still_waits_for_it(random_data, model_of):
     found = assert_same_logits(model_of({LEARNT: [{"1": 0.3, LEARNT: 0.5}]}), random_data(4, 20, **GAPS))
-    assert found.updates[0].needs_reward
+    assert found.updates[0].needs_outcome
 
 
 # ---------------------------------------------------------------------- models of one's own
@@ -342,7 +358,9 @@ def test_models_of_ones_own(random_data, model_class, n_actions):
 def test_unknown_rewards_in_models_of_ones_own(random_data, model_class):
     """Modules leave the state as it is; hand-written code may read them as 0, or go on with what modules left."""
     found = assert_same_logits(with_random_equations(model_class, 3), random_data(6, 20, 3, **GAPS), False)
-    assert all(u.needs_reward == (model_class in (OwnLoop, Everywhere)) for u in found.updates if u.where != "unchosen")
+    assert all(
+        u.needs_outcome == (model_class in (OwnLoop, Everywhere)) for u in found.updates if u.where != "unchosen"
+    )
 
 
 def test_a_loop_with_embeddings(random_data):
@@ -364,9 +382,7 @@ def test_later_updates_are_written_with_the_new_values_of_earlier_ones():
     found = trace(with_random_equations(OwnRate), {0: 0})
     assert [u.state for u in found.updates] == ["q", "k", "k"]
     assert all(symbols("q") in u.expression.free_symbols for u in found.updates)
-    assert "previous_" not in str(found) and found.logits == sympy.Symbol("k", real=True) + sympy.Mul(
-        *symbols("rate q")
-    )
+    assert "previous_" not in str(found) and found.logits == sympy.Symbol("k") + sympy.Mul(*symbols("rate q"))
 
 
 def test_values_before_the_trial_have_a_name_of_their_own():
@@ -485,6 +501,14 @@ class Unequal(RescorlaWagnerRNN):
         return self.get_state()
 
 
+class Lagged(RescorlaWagnerRNN):
+    lags = {"reward": 1}
+
+    def step(self, state, trial):
+        values, logits = super().step(state, trial)
+        return values, logits + self.lagged("reward")
+
+
 class Embedded(precoded.ParticipantEmbeddingRNN):
     def step(self, state, trial):
         values, logits = super().step(state, trial)
@@ -501,6 +525,7 @@ REFUSED = {
     Counts: "it may keep something that is no state",
     Remembers: "it may keep something that is no state",
     Unequal: "'x_value_reward' starts at different values for different options",
+    Lagged: "reads signals of earlier trials",
     Embedded: "reads the participant embedding outside its modules",
 }
 

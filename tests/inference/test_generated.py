@@ -52,7 +52,7 @@ def everything(n_actions: int) -> SymbolicModel:
             ("q", "chosen", "q + 1 / (1 + exp(-alpha)) * (reward - q) * sqrt(1 + k ** 2) + 0.1 * h"),
             ("q", "unchosen", "(1 - rate / 2) * q + where(outcome > 0.5, abs(outcome - q), min(q, k, 0.2)) * rate"),
             ("h", "chosen", "log(1 + q ** 2) - 0.5 * h", True),
-            ("h", "unchosen", "max(q, h) / (1 + kappa ** 2) + 0.1 * reward"),
+            ("h", "unchosen", "max(q, h) / (1 + kappa ** 2) + 0.1 * reward", True),
         ],
         logits=[logit] + [f"{logit} + bias_{k} * (1 + 0.1 * h)" for k in range(1, n_actions)],
         parameters={
@@ -66,6 +66,7 @@ def everything(n_actions: int) -> SymbolicModel:
 def with_effort(data):
     effort = torch.as_tensor(np.random.default_rng(5).random((*data.xs.shape[:2], 1)), dtype=data.xs.dtype)
     outcome = torch.rand(data.ys.shape, generator=torch.Generator().manual_seed(1))
+    outcome[outcome < 0.3] = torch.nan  # not shown
     xs = data.xs.clone()
     rewards = xs[..., data.columns.reward]
     xs[..., data.columns.reward] = torch.where(xs[..., data.columns.choice] == 0, outcome, rewards)
