@@ -9,7 +9,7 @@ import sympy
 
 from spice.equations.latex import PREVIOUS
 from spice.equations.parsing import symbol
-from spice.equations.stand_ins import EMBEDDING
+from spice.equations.stand_ins import EMBEDDING, Named
 from spice.equations.symbol_array import UNKNOWN
 from spice.equations.symbolic import Parameter, State, SymbolicModel, Update
 from spice.errors import ModelFormError
@@ -57,7 +57,7 @@ def per_option_model(
     runs: Mapping[tuple[int, str], Run],
     starts: Mapping[str, float],
     columns: Columns,
-    values: Mapping[str, np.ndarray],
+    named: Named,
     labels: Sequence[Hashable],
 ) -> SymbolicModel:
     """Make the model of what was traced.
@@ -71,7 +71,7 @@ def per_option_model(
         States and their start values.
     columns : Columns
         Of the data.
-    values : mapping of str to np.ndarray, each (n_participants,)
+    named : Named
         Parameters.
     labels : sequence
         Participants.
@@ -106,7 +106,11 @@ def per_option_model(
         states={name: State(start) for name, start in starts.items() if name not in fixed},
         updates=updates,
         logits=logits[0] if one else logits,
-        parameters={name: Parameter(value=_by_label(v, labels)) for name, v in values.items() if name in used},
+        parameters={
+            name: Parameter(value=_by_label(values, labels), source=named.sources[name])
+            for name, values in named.values.items()
+            if name in used
+        },
         inputs=[name for name in (*columns.all_inputs, "block") if name in used],
     )
 

@@ -33,6 +33,8 @@ class Named:
     ----------
     values : dict of str to np.ndarray, each (n_participants,)
         Values by name.
+    sources : dict of str to (str, str) or None
+        What they stand for, as in `Parameter`.
     tape : Tape
         What numbers the arrays of a run.
     """
@@ -40,16 +42,17 @@ class Named:
     def __init__(self, taken: Sequence[str]):
         self._taken = set(taken)
         self.values: dict[str, np.ndarray] = {}
+        self.sources: dict[str, tuple[str, str] | None] = {}
         self.tape = Tape()
 
-    def add(self, name: str, values: Any) -> sympy.Symbol:
+    def add(self, name: str, values: Any, source: tuple[str, str] | None = None) -> sympy.Symbol:
         """A symbol for these values, by this name or one like it."""
         name = "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")
         free, number = name, 2
         while free in self._taken:
             free, number = f"{name}_{number}", number + 1
         self._taken.add(free)
-        self.values[free] = np.asarray(values, dtype=float)
+        self.values[free], self.sources[free] = np.asarray(values, dtype=float), source
         return symbol(free)
 
     def array(self, entries: Any) -> SymbolArray:
@@ -89,7 +92,7 @@ def put_symbols(model: BaseRNN, participants: Sequence[int], named: Named) -> No
 def _replace_betas(model: BaseRNN, rows: torch.Tensor, named: Named) -> None:
     for state, values in model.scaling_values(rows).items():
         name = "beta" if len(model.betas) == 1 else f"beta_{state.removeprefix('x_')}"
-        model.betas[state] = _Constant(np.array([[named.add(name, values[:, 0])]]), named)
+        model.betas[state] = _Constant(np.array([[named.add(name, values[:, 0], ("beta", state))]]), named)
 
 
 def _replace_bias(model: BaseRNN, rows: torch.Tensor, named: Named) -> None:
@@ -100,7 +103,8 @@ def _replace_bias(model: BaseRNN, rows: torch.Tensor, named: Named) -> None:
     embedding = model.embed(rows)
     values = bias(embedding, rows).expand(len(rows), model.n_actions).double().numpy()
     names = ["bias"] if model.n_actions == 2 else [f"bias_{k}" for k in range(1, model.n_actions)]
-    entries = [named.add(name, values[:, k + 1] - values[:, 0]) for k, name in enumerate(names)]
+    relative = values[:, 1:] - values[:, :1]
+    entries = [named.add(n, relative[:, k], ("bias", f"bias_{k + 1}")) for k, n in enumerate(names)]
     model.bias = _Constant(np.array([[sympy.Integer(0), *entries]]), named)  # type: ignore[assignment]
 
 
@@ -165,7 +169,7 @@ class _Polynomial(nn.Module):
             if (values == 0).all():
                 continue
             untouched = term == name and (values == 1).all()
-            weight = sympy.Integer(1) if untouched else named.add(_coefficient_name(name, term), values)
+            weight = sympy.Integer(1) if untouched else named.add(_coefficient_name(name, term), values, (name, term))
             self._terms.append((weight, tuple(powers)))
 
     def forward(self, value: Any, inputs: Any, *_: Any) -> SymbolArray:

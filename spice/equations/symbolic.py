@@ -38,11 +38,14 @@ class Parameter:
         Bounds.
     value : float or mapping, optional
         Its value where it is known: the same for everybody, or by the participant's label.
+    source : (str, str), optional
+        What it stands for in a traced model: (module, term), ("beta", state) or ("bias", "bias_1").
     """
 
     low: float | None = None
     high: float | None = None
     value: float | Mapping[Any, float] | None = None
+    source: tuple[str, str] | None = None
 
 
 class Update(NamedTuple):

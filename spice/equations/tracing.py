@@ -83,7 +83,7 @@ def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicMode
             cuts = {n: _fresh(name, model.n_actions) for name, n in first.numbers.items() if n >= first.n_given}
             named.tape.rewind(n_parameters, cuts)
             runs[chosen, unknown] = _run(copy, columns, named.tape, number, chosen, unknown)
-    return per_option_model(runs, starts, columns, named.values, list(participants))
+    return per_option_model(runs, starts, columns, named, list(participants))
 
 
 def _tells_hidden_outcomes(model: BaseRNN, columns: Columns, participant: int) -> bool:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from spice.equations import Equation
-from spice.errors import ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
+from spice.errors import ConfigError, ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
 from spice.inference.bootstrap import bootstrap_intervals
 from spice.inference.profile import profile_intervals
+from spice.inference.general import refine_generally
 from spice.inference.refine import Refinement
 from spice.inference.refit import Fits
 from spice.inference.results import Report, Results
@@ -34,15 +35,15 @@ class Stage:
         Canonical forms and tables of estimates.
     reports : dict of int to Report
         Where results come from.
-    refinement : Refinement
-        Where those come from: it holds the trials.
+    refinement : Refinement or None
+        Where those come from: it holds the trials. None, and no reports, for models that were refitted only.
     """
 
     equations: dict[int, dict[str, Equation]]
     model: BaseRNN
     results: dict[int, Results]
     reports: dict[int, Report]
-    refinement: Refinement
+    refinement: Refinement | None
 
     def with_intervals(self, form: str, kind: str, seed: Seed) -> dict[int, Results]:
         """Results with other intervals.
@@ -61,6 +62,11 @@ class Stage:
         dict of int to Results
             By participant number.
         """
+        if self.refinement is None:
+            raise ConfigError(
+                f"intervals={kind!r} needs modules that are polynomials of a single state; this model has intervals of "
+                "the information matrix only: intervals='wald'."
+            )
         refit, trials = self.refinement._refit, self.refinement.problem.trials
         people, generator, estimates = list(self.reports), make_generator(seed), []
         fits = Fits.concatenate([report.fit for report in self.reports.values()])
@@ -108,18 +114,13 @@ def refine_equations(
     Returns
     -------
     Stage or None
-        None, with a warning, for models that are no polynomials of single states.
+        For models that are no polynomials of single states SINDy's terms refitted, without a search for others
+        (`spice.inference.general`); None, with a warning, where this fails too.
     """
     try:
         refinement = Refinement(network, config, dataset, degree, estimation, criterion)
     except ModelFormError as error:
-        warnings.warn(
-            f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "
-            f"({error}). Set refine=False to leave this out.",
-            SpiceWarning,
-            stacklevel=4,
-        )
-        return None
+        return _refine_generally(network, config, dataset, proposals, error)
     groups = {participant: group for group, participant in enumerate(refinement.problem.participants)}
     refined = refinement.run({groups[participant]: sindy for participant, sindy in proposals.items()})
     found = {participant: refined[groups[participant]] for participant in proposals}
@@ -140,6 +141,22 @@ def refine_equations(
     equations = {participant: entry.equations for participant, entry in found.items()}
     biases = {participant: entry.biases for participant, entry in found.items()}
     return Stage(equations, refinement.model_with(equations, biases), results, reports, refinement)
+
+
+def _refine_generally(network, config, dataset, proposals, error: ModelFormError) -> Stage | None:
+    """Without a search: SINDy's terms, refitted, and fewer of them."""
+    try:
+        equations, model, results = refine_generally(network, config, dataset, proposals)
+    except ModelFormError as other:
+        warnings.warn(
+            f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "
+            f"({error}), nor fitted otherwise ({other}). Set refine=False to leave this out.",
+            SpiceWarning,
+            stacklevel=5,
+        )
+        return None
+    _warn_of_unidentified({dataset.label("participant", p): entry.unidentified for p, entry in results.items()})
+    return Stage(equations, model, results, {}, None)
 
 
 def _warn_of_unidentified(names: Mapping[Any, list[str]]) -> None:

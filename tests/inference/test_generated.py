@@ -359,7 +359,11 @@ def test_where_the_cache_is(monkeypatch, platform, variables, expected):
 def test_speed():
     """10,000 people x 200 trials in 0.05 s on a quiet machine, one person in 20 us; here thrice as long is let pass."""
     data, _, _ = create_dataset(
-        AgentQ(2, beta_reward=3.0), BanditsDrift(2, 0.2), n_trials=200, n_sessions=10_000, seed=0
+        AgentQ(n_actions=2, beta_reward=3.0),
+        BanditsDrift(n_actions=2, sigma=0.2),
+        n_trials=200,
+        n_sessions=10_000,
+        seed=0,
     )
     values = np.random.default_rng(0).uniform(0.2, 0.8, (10_000, 2)) * [1.0, 5.0]
     for n_people, limit in ((10_000, 0.15), (1, 60e-6)):

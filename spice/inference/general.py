@@ -1,0 +1,223 @@
+"""Stage 3 for models that are no polynomials of single states: SINDy's terms, refitted, and fewer of them."""
+
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from spice.equations import Equation, with_equations
+from spice.equations.terms import term_exponents
+from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
+from spice.inference.criteria import price_of_a_number
+from spice.inference.elimination import Fit, eliminate
+from spice.inference.newton import Minima, Region, newton
+from spice.inference.refit import LARGEST
+from spice.inference.results import Results
+from spice.inference.tables import results_of
+from spice.inference.torch_fit import TorchFit
+from spice.resources.config import SpiceConfig
+from spice.resources.dataset import DatasetRNN
+from spice.resources.modules import OptionBias, ScalingParameter
+from spice.resources.rnn import BaseRNN
+from spice.sindy.stability import multiplier_rows
+
+MOST_COMPILED = 20  # parameters of a generated likelihood: more take minutes to compile
+
+Proposals = Mapping[int, Mapping[str, Equation]]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is refitted: coefficients by module and term, scaling parameters, biases.
+
+    Attributes
+    ----------
+    sources : list of (str, str)
+        (module, term), ("beta", state) or ("bias", "bias_1").
+    start : np.ndarray, shape (n_rows, n_numbers)
+        Values to begin from, one row for each participant.
+    free : np.ndarray of bool, shape (n_rows, n_numbers)
+        What each participant has.
+    region : Region
+        No multiplier of a state leaves [-1, 1], or what SINDy's exceeds that by.
+    """
+
+    sources: list[tuple[str, str]]
+    start: np.ndarray
+    free: np.ndarray
+    region: Region
+
+    @property
+    def targets(self) -> list[tuple[int, float]]:
+        """What terms may be set to: all to 0, a state's own to 1 too."""
+        terms = [(k, source) for k, source in enumerate(self.sources) if source[0] not in ("beta", "bias")]
+        return [(k, 0.0) for k, _ in terms] + [(k, 1.0) for k, (module, term) in terms if module == term]
+
+
+def refine_generally(
+    network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals
+) -> tuple[dict[int, dict[str, Equation]], BaseRNN, dict[int, Results]]:
+    """Refit SINDy's equations by the likelihood of the choices, and drop terms that it does not need.
+
+    Parameters
+    ----------
+    network : BaseRNN
+        The fitted network.
+    config : SpiceConfig
+        Modules and signals.
+    dataset : DatasetRNN
+        The data.
+    proposals : mapping of int to mapping of str to Equation
+        SINDy's equations by participant number and module.
+
+    Returns
+    -------
+    equations : dict of int to dict of str to Equation
+        Refined equations.
+    model : BaseRNN
+        A copy of the network with them; with its own scaling parameters and biases refitted too.
+    results : dict of int to Results
+        Tables of estimates; no canonical form.
+    """
+    dataset = dataset[torch.isin(dataset.participants, torch.as_tensor(list(proposals)))]
+    proposals = {person: proposals[person] for person in dataset.participants.unique().tolist()}
+    numbers = _numbers(network, config, dataset, proposals)
+    fit = _compiled_fit(network, dataset, proposals, numbers)
+    if fit is None:
+        fit = TorchFit(lambda rows: model_with(network, proposals, numbers, rows), dataset, numbers)
+    rows = np.arange(len(proposals))
+    first = fit(numbers.start, numbers.free, rows)
+    start = fit(numbers.start, np.zeros_like(numbers.free), rows).nll
+    scored = [int(dataset[dataset.participants.numpy() == person].n_scored) for person in proposals]
+    prices = np.array([price_of_a_number(n, len(numbers.targets)) for n in scored])
+    found = eliminate(fit, numbers.region, first, numbers.free, numbers.targets, prices, start)
+    stuck = [
+        dataset.label("participant", p) for p, done in zip(proposals, found.best.converged, strict=True) if not done
+    ]
+    if stuck:
+        warnings.warn(
+            f"the likelihood's maximum was not reached for participant(s) {', '.join(map(str, stuck[:10]))}: their "
+            "numbers are approximate.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+    model = model_with(network, proposals, numbers, found.best.numbers)
+    labels = [dataset.label("participant", person) for person in proposals]
+    equations = _equations(proposals, numbers, found.best.numbers)
+    tables = results_of(found, numbers, list(proposals.values()), equations, labels, list(network.init_values))
+    return dict(zip(proposals, equations, strict=True)), model, dict(zip(proposals, tables, strict=True))
+
+
+def _numbers(network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals) -> Numbers:
+    """All terms that anybody has; what belongs to one participant alone, where the model keeps it for each."""
+    sources = list({(m, term): 0 for entry in proposals.values() for m in entry for term in entry[m].coefficients})
+    rows = np.array([[entry[m].coefficients.get(term, 0.0) for m, term in sources] for entry in proposals.values()])
+    untouched = [m == term and bool((column == 1).all()) for (m, term), column in zip(sources, rows.T, strict=True)]
+    free = (rows != 0) & ~np.array(untouched, bool)
+    people = torch.as_tensor(list(proposals))
+    with torch.no_grad():
+        if network.n_participants == 1:
+            for state, beta in network.betas.items():
+                if isinstance(beta, ScalingParameter) and beta.embedding is None:
+                    sources.append(("beta", state))
+                    rows = np.column_stack([rows, beta.parameter.double().numpy()])
+        if isinstance(getattr(network, "bias", None), OptionBias):
+            values = network.bias.forward(network.embed(people), people).expand(len(people), -1).double().numpy()
+            sources += [("bias", f"bias_{k}") for k in range(1, network.n_actions)]
+            rows = np.column_stack([rows, values[:, 1:] - values[:, :1]])
+    free = np.column_stack([free, np.ones((len(rows), rows.shape[1] - free.shape[1]), bool)])
+    return Numbers(sources, rows, free, _region(network, config, dataset, proposals, sources, rows))
+
+
+def _region(network, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals, sources, start) -> Region:
+    """Multipliers at all inputs that modules met; no number in logit units beyond what probabilities tell apart."""
+    with torch.no_grad(), network.recording() as record:
+        network(dataset.xs, batch_first=True)
+    combinations, most = [np.eye(len(sources))], [np.full(len(sources), LARGEST)]
+    for module in config.rnn_modules:
+        equation = next(iter(proposals.values()))[module]
+        places = [k for k, (name, _) in enumerate(sources) if name == module]
+        exponents = np.array([term_exponents(equation.features, sources[k][1]) for k in places]).reshape(
+            len(places), -1
+        )
+        if not (exponents[:, :1] == 1).any():
+            continue
+        call = record.call(module)
+        used = (call.action != 0) & ~call.inputs.isnan().any(-1)
+        inputs = call.inputs[used].double().numpy()
+        limits = np.zeros((0, len(sources)))
+        if len(inputs):
+            found = multiplier_rows(np.column_stack([np.zeros(len(inputs)), inputs]), exponents)
+            limits = np.zeros((len(found), len(sources)))
+            limits[:, places] = found
+        combinations.append(limits)
+        most.append(np.ones(len(limits)))
+    together = np.concatenate(combinations)
+    return Region(together, np.maximum(np.concatenate(most), np.abs(start @ together.T)))
+
+
+def _compiled_fit(network: BaseRNN, dataset: DatasetRNN, proposals: Proposals, numbers: Numbers) -> Fit | None:
+    """Newton's method on generated code; None, with a warning, where there can be none."""
+    from spice.equations.tracing import trace
+    from spice.inference.generated import GeneratedLikelihood
+
+    try:
+        model = trace(with_equations(network, proposals), {person: person for person in proposals})
+        if len(model.parameters) > MOST_COMPILED:
+            raise ModelFormError(f"its {len(model.parameters)} parameters would take minutes to compile.")
+    except ModelFormError as error:
+        warnings.warn(
+            f"the equations of {type(network).__name__} are refined by torch, slower than by compiled code: {error}",
+            SpiceWarning,
+            stacklevel=6,
+        )
+        return None
+    likelihood = GeneratedLikelihood(model, dataset)
+    base = np.array([list(model.values(person).values()) for person in proposals])
+    by_source = {parameter.source: k for k, parameter in enumerate(model.parameters.values())}
+    known = [k for k, source in enumerate(numbers.sources) if source in by_source]
+    places = [by_source[numbers.sources[k]] for k in known]
+
+    def evaluate(values: np.ndarray, rows: np.ndarray):
+        full = base[rows].copy()
+        full[:, places] = values[:, known]
+        answer = likelihood(full, rows)
+        gradient, hessian = np.zeros(values.shape), np.zeros((*values.shape, values.shape[1]))
+        gradient[:, known] = answer.gradient[:, places]
+        hessian[np.ix_(range(len(rows)), known, known)] = answer.hessian[np.ix_(range(len(rows)), places, places)]
+        return answer.nll, gradient, hessian
+
+    def fit(values: np.ndarray, free: np.ndarray, rows: np.ndarray) -> Minima:
+        return newton(evaluate, values, free, numbers.region, rows)
+
+    return fit
+
+
+def _equations(proposals: Proposals, numbers: Numbers, values: np.ndarray) -> list[dict[str, Equation]]:
+    """Equations of each participant."""
+    places = {source: k for k, source in enumerate(numbers.sources)}
+    found = []
+    for row, entry in zip(values, proposals.values(), strict=True):
+        terms = {m: {term: float(row[places[m, term]]) for term in e.coefficients} for m, e in entry.items()}
+        found.append(
+            {m: Equation(m, e.controls, {t: v for t, v in terms[m].items() if v != 0}) for m, e in entry.items()}
+        )
+    return found
+
+
+def model_with(network: BaseRNN, proposals: Proposals, numbers: Numbers, values: np.ndarray) -> BaseRNN:
+    """A copy of the network with equations, scaling parameters and biases of these values."""
+    equations = _equations(proposals, numbers, values)
+    model = with_equations(deepcopy(network), dict(zip(proposals, equations, strict=True)))
+    with torch.no_grad():
+        for k, (kind, name) in enumerate(numbers.sources):
+            if kind == "beta":
+                getattr(model.betas[name], "parameter").fill_(values[0, k])  # noqa: B009, mypy takes it for a module
+            if kind == "bias":
+                for row, person in enumerate(proposals):
+                    model.bias.refined[person, 0] = 0.0
+                    model.bias.refined[person, int(name.rpartition("_")[2])] = values[row, k]
+    return model
