@@ -13,7 +13,7 @@ from spice.equations.per_option import Run, per_option_model
 from spice.equations.stand_ins import Named, put_symbols
 from spice.equations.symbol_array import UNKNOWN, SymbolArray, Tape
 from spice.equations.symbolic import SIGNALS, SymbolicModel
-from spice.errors import ModelFormError, SpiceError
+from spice.errors import ConfigError, ModelFormError, SpiceError
 from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
@@ -55,7 +55,7 @@ def trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicModel
         with torch.no_grad():
             found = _trace(model, participants)
             _check(found, model, participants)
-    except ModelFormError as error:
+    except (ModelFormError, ConfigError) as error:  # the latter of names that expressions cannot have
         raise ModelFormError(
             f"{type(model).__name__} cannot be written as expressions: {error} Write its step with elementwise torch "
             "functions of each option's own values."
@@ -67,7 +67,7 @@ def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicMode
     if model.lags:
         raise ModelFormError("it reads signals of earlier trials, which is not possible here yet.")
     columns = model.columns or Columns.make(model.n_actions, 2 * model.n_actions + 1)
-    copy = deepcopy(model).double().eval()
+    copy = deepcopy(model).double().cpu().eval()
     copy._recorder = None
     starts = {name: _start(name, value, model) for name, value in copy.set_initial_state(1).items()}
     named = Named([*SIGNALS, *FUNCTIONS, *starts, *columns.names])
@@ -186,7 +186,7 @@ def _check(found: SymbolicModel, model: BaseRNN, participants: Mapping[Hashable,
     for name in {"block", "experiment"} & set(columns.names):
         xs[..., columns.index(name)] = 0
     dataset = DatasetRNN(xs, np.full((n_sessions, n_trials, n), np.nan), columns.names)
-    expected = deepcopy(model).double().eval()(dataset.xs, batch_first=True)[0].numpy()
+    expected = deepcopy(model).double().cpu().eval()(dataset.xs, batch_first=True)[0].numpy()
     rows = [found.values(label) for label in labels for _ in range(3)]
     values = {name: np.array([row[name] for row in rows]) for name in found.parameters}
     logits = run_symbolic(found, dataset, values)

@@ -84,10 +84,11 @@ def refine_generally(
     """
     dataset = dataset[torch.isin(dataset.participants, torch.as_tensor(list(proposals)))]
     proposals = {person: proposals[person] for person in dataset.participants.unique().tolist()}
-    numbers = _numbers(network, config, dataset, proposals)
-    fit = _compiled_fit(network, dataset, proposals, numbers)
+    exact = deepcopy(network).double().cpu().eval()
+    numbers = _numbers(exact, config, dataset, proposals)
+    fit = _compiled_fit(exact, dataset, proposals, numbers)
     if fit is None:
-        fit = TorchFit(lambda rows: model_with(network, proposals, numbers, rows), dataset, numbers)
+        fit = TorchFit(lambda rows: model_with(exact, proposals, numbers, rows), dataset, numbers)
     rows = np.arange(len(proposals))
     first = fit(numbers.start, numbers.free, rows)
     start = fit(numbers.start, np.zeros_like(numbers.free), rows).nll
@@ -211,7 +212,7 @@ def _equations(proposals: Proposals, numbers: Numbers, values: np.ndarray) -> li
 def model_with(network: BaseRNN, proposals: Proposals, numbers: Numbers, values: np.ndarray) -> BaseRNN:
     """A copy of the network with equations, scaling parameters and biases of these values."""
     equations = _equations(proposals, numbers, values)
-    model = with_equations(deepcopy(network), dict(zip(proposals, equations, strict=True)))
+    model = with_equations(network, dict(zip(proposals, equations, strict=True)))
     with torch.no_grad():
         for k, (kind, name) in enumerate(numbers.sources):
             if kind == "beta":

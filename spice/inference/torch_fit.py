@@ -35,7 +35,7 @@ class TorchFit:
 
     def __init__(self, model_with: Callable[[np.ndarray], BaseRNN], dataset: DatasetRNN, numbers: "Numbers"):
         self._dataset, self._numbers = dataset, numbers
-        self._model = model_with(np.where(numbers.start == 0, 1.0, numbers.start)).double()
+        self._model = model_with(np.where(numbers.start == 0, 1.0, numbers.start))
         people, self._row = dataset.participants.unique(return_inverse=True)
         self._people = people
         self._places = self._tables()

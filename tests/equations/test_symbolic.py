@@ -6,13 +6,16 @@ import re
 import numpy as np
 import pytest
 import sympy
+import torch
 from matplotlib.mathtext import MathTextParser
 
-from spice.equations import Equation, Parameter, State, SymbolicModel
+from spice.equations import Equation, Parameter, State, SymbolicModel, with_equations
 from spice.equations.evaluate import run_symbolic
 from spice.equations.latex import latex_expression, latex_name, text_expression
 from spice.equations.parsing import parse_expression
+from spice.equations.tracing import trace
 from spice.errors import ConfigError, DataError
+from spice.precoded import BANDIT_CONFIG, LEARNING_RATE_RNN_CONFIG, BanditRNN, LearningRateRNN
 
 
 def rescorla_wagner(**changes) -> SymbolicModel:
@@ -141,8 +144,8 @@ def test_all_problems_at_once():
     )
     assert message.startswith("This model cannot be used:\n")
     for part in [
-        "'exp' cannot name a state",
-        "'a-b' cannot name a state",
+        "'exp' cannot be the name of a state",
+        "'a-b' cannot be the name of a state",
         "the state 'reward' has the name of a signal of the trial",
         "the parameter 'q' has the name of a state; rename one of them.",
         "'alpa' in the updates or logits is not known (did you mean 'alpha'?)",
@@ -213,7 +216,19 @@ def assert_valid_latex(text):
     MathTextParser("agg").parse(f"${text}$")
 
 
-@pytest.mark.parametrize("model", [rescorla_wagner(), RICH])
+def traced():
+    """A precoded model with biases and one with a rate that is a state."""
+    for model_class, config in ((BanditRNN, BANDIT_CONFIG), (LearningRateRNN, LEARNING_RATE_RNN_CONFIG)):
+        terms = {
+            name: Equation(name, config.inputs(name), {"1": 0.1, name: 0.5, **dict.fromkeys(config.library(name), 0.2)})
+            for name in config.rnn_modules
+        }
+        with torch.random.fork_rng(devices=[]):
+            network = model_class.build(3, 1)
+        yield trace(with_equations(network, {0: terms}), {0: 0})
+
+
+@pytest.mark.parametrize("model", [rescorla_wagner(), RICH, *traced()], ids=["written", "rich", "bandit", "rate"])
 def test_latex_is_valid(model):
     text = model.latex()
     assert text.startswith("\\begin{aligned}\n") and text.endswith("\n\\end{aligned}")

@@ -538,6 +538,18 @@ def test_models_that_cannot_be_traced(model_class):
     assert str(caught.value).startswith(f"{model_class.__name__} cannot be written as expressions: ")
 
 
+def test_names_that_expressions_cannot_have(random_data):
+    data = with_columns(random_data(4, 10), ["max"])
+
+    class Named(HandWritten):
+        def step(self, state, trial):
+            states, logits = super().step(state, trial)
+            return states, logits * trial.inputs["max"]
+
+    with pytest.raises(ModelFormError, match="'max' cannot be the name of an input"):
+        trace(with_random_equations(Named, columns=data.columns), {0: 0})
+
+
 def test_networks_cannot_be_traced():
     with pytest.raises(ModelFormError, match=f"its module '{LEARNT}' has no equation"):
         trace(RescorlaWagnerRNN.build(2, 1), {0: 0})
