@@ -58,6 +58,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """A folder for generated code that is empty at first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPICE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def random_data() -> Callable[..., DatasetRNN]:
     return random_dataset

@@ -3,8 +3,10 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,10 +45,11 @@ def load_function(source: str, name: str) -> Callable:
     module = sys.modules.get(module_name)
     if module is None:
         try:
-            path = _write(cache_folder(), module_name, source)
-        except OSError:
-            path = _write(Path(tempfile.mkdtemp(prefix="spice-")), module_name, source)
-        module = _import(path, module_name)
+            module = _import(_write(cache_folder(), module_name, source), module_name)
+        except (OSError, RuntimeError):  # the latter from numba, where it may not write beside the file
+            folder = tempfile.mkdtemp(prefix="spice-")
+            module = _import(_write(Path(folder), module_name, source), module_name)
+            weakref.finalize(module, shutil.rmtree, folder, ignore_errors=True)
     return getattr(module, name)
 
 

@@ -23,13 +23,6 @@ RATE, OTHERS = "x_learning_rate_reward", "x_value_reward_not_chosen"
 TERMS = {RATE: {"1": 0.25, RATE: 0.1, "c_reward": 0.3, "c_value_reward": 0.05}, OTHERS: {"1": 0.1, OTHERS: 0.75}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPICE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     """Rates of .6 after rewards and .3 after none, forgetting .2 towards .5, inverse temperature 3."""

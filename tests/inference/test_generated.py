@@ -25,14 +25,6 @@ SIGNALS = {"x_value_reward_chosen": ("c_reward",), "x_learning_rate_reward": ("c
 MODELS = [(RescorlaWagnerRNN, 2), (ForgettingRNN, 3), (ChoiceRNN, 2), (LearningRateRNN, 3)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    """A folder for generated code that is empty at first, so that all is compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPICE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def rescorla_wagner() -> SymbolicModel:
     return SymbolicModel(
         states={"q": State(0.5)},
