@@ -8,8 +8,8 @@ from typing import Any
 from spice.equations import Equation
 from spice.errors import ConfigError, ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
 from spice.inference.bootstrap import bootstrap_intervals
-from spice.inference.profile import profile_intervals
 from spice.inference.general import refine_generally
+from spice.inference.profile import profile_intervals
 from spice.inference.refine import Refinement
 from spice.inference.refit import Fits
 from spice.inference.results import Report, Results
