@@ -145,6 +145,10 @@ class SpiceEstimator(FittedSpice):
         ``.equations`` (sympy) and ``.gauge``. Only with ``refine=True``.
     undecided_ : dict
         ``undecided_[participant]`` is a DataFrame like `summary`'s of the terms that the data do not decide on.
+    structures_ : dict
+        ``structures_[participant]`` is a DataFrame of all structures that were fitted, the best first: terms, how many
+        numbers they count, negative log-likelihood, criterion above the best's, and weight. They are the criterion's
+        own; what is reported is what such structures agree on.
     rnn_agent, spice_agent : ModelAgent
         Agents made of the network and of the equations.
     rnn_model_, spice_model_ : BaseRNN

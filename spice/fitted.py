@@ -431,6 +431,7 @@ class FittedSpice(BaseEstimator):
         self._results = results
         self.sindy_equations_ = {label: dict(entry.sindy) for label, entry in results.items()}
         self.canonical_ = {label: entry.canonical for label, entry in results.items()}
+        self.structures_ = {label: entry.structures.assign(participant=label) for label, entry in results.items()}
         self.undecided_ = {label: entry.undecided.assign(participant=label) for label, entry in results.items()}
 
     def _numbers(self, labels: Iterable[Any]) -> dict[Any, int]:
@@ -473,7 +474,7 @@ class FittedSpice(BaseEstimator):
 
     def __getattr__(self, name: str) -> Any:
         """Say that an attribute of a fit is not there yet."""
-        if name in ("canonical_", "undecided_") and {"rnn_model_", "spice_model_"} & set(vars(self)):
+        if name in ("canonical_", "undecided_", "structures_") and {"rnn_model_", "spice_model_"} & set(vars(self)):
             raise NotFittedError(f"there is no {name}: the equations were not refined (refine=True, and fit).")
         if name in ("rnn_agent", "spice_agent") or (name.endswith("_") and not name.startswith("_")):
             raise NotFittedError(f"there is no {name} yet; call fit or load_spice first.")

@@ -12,7 +12,8 @@ from spice.inference.general import refine_generally
 from spice.inference.profile import profile_intervals
 from spice.inference.refine import Refinement
 from spice.inference.refit import Fits
-from spice.inference.results import Report, Results
+from spice.inference.report import Report
+from spice.inference.results import Results
 from spice.resources.agents import Seed, make_generator
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN

@@ -7,7 +7,7 @@ import torch
 from spice.inference.canonical import gauges
 from spice.inference.refine import Refined, Refinement
 from spice.inference.refit import Fits
-from spice.inference.results import Report
+from spice.inference.report import Report
 from spice.inference.search import Visited
 from spice.precoded import CHOICE_CONFIG, RESCORLA_WAGNER_CONFIG, ChoiceRNN, RescorlaWagnerRNN
 from spice.resources.agents import replay

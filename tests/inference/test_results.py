@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from spice.equations import Equation
-from spice.inference.results import COLUMNS, CanonicalForm, Report, Results, canonical_block
+from spice.inference.report import Report
+from spice.inference.results import COLUMNS, CanonicalForm, Results, canonical_block
 from spice.inference.uncertainty import Estimate
 
 LEARNT, OTHERS = "x_value_reward_chosen", "x_value_reward_not_chosen"
@@ -105,7 +106,9 @@ def test_equations_are_sympys(searched):
 # ---------------------------------------------------------------------- undecided
 
 
-@pytest.mark.parametrize(("name", "changes"), [(name, {}) for name in FOUND] + [("forgetting", {"n_sessions": 5})])
+@pytest.mark.parametrize(
+    ("name", "changes"), [(name, {}) for name in FOUND] + [("asymmetric rates", {"n_sessions": 5})]
+)
 def test_undecided_terms_are_those_of_close_structures(searched, name, changes):
     """Within 2 units of the criterion, not in the result; each with its weight, and its estimate from there."""
     refinement, refined, _, report = report_on(searched, name, **changes)
@@ -136,7 +139,7 @@ def test_undecided_terms_are_those_of_close_structures(searched, name, changes):
 def test_some_search_is_undecided(searched):
     """Else the test above says nothing."""
     tables = [report_on(searched, name)[3].undecided() for name in FOUND]
-    assert sum(map(len, tables)) + len(report_on(searched, "forgetting", n_sessions=5)[3].undecided()) > 0
+    assert sum(map(len, tables)) + len(report_on(searched, "asymmetric rates", n_sessions=5)[3].undecided()) > 0
 
 
 # ---------------------------------------------------------------------- as text and as plain data
@@ -188,13 +191,44 @@ def test_plain_data_are_plain(searched):
     def check(entry):
         if isinstance(entry, dict):
             return all(isinstance(key, str) and check(value) for key, value in entry.items())
-        return all(map(check, entry)) if isinstance(entry, list) else type(entry) in (float, str)
+        return all(map(check, entry)) if isinstance(entry, list) else type(entry) in (float, int, str)
 
     assert check(report_on(searched, "forgetting")[3].results().to_plain())
     assert check(report_on(searched, "forgetting", n_sessions=5)[3].results().to_plain())
 
 
-@pytest.mark.parametrize("missing", ["sindy", "estimates", "gauge", "unread", "terms", "undecided", "unidentified"])
+def test_correlations_are_those_of_the_information(searched):
+    """Of the estimates' covariance by the delta method, from the inverse of the information."""
+    refinement, refined, _, report = report_on(searched, "rescorla-wagner")
+    form, fit = report.canonical(), refined.fit
+    at = np.flatnonzero(fit.rows.free[0])
+    cov = np.linalg.inv(fit.fisher[0][np.ix_(at, at)])
+    read, slopes = report.reading("canonical"), np.zeros((len(form.parameters), len(at)))
+    for column, number in enumerate(at):
+        step = 1e-5 * np.eye(len(fit.numbers[0]))[number]
+        ahead, back = read(fit.numbers[0] + step), read(fit.numbers[0] - step)
+        slopes[:, column] = [(ahead[name] - back[name]) / 2e-5 for name in form.parameters]
+    expected = slopes @ cov @ slopes.T
+    errors = np.sqrt(np.diag(expected))
+    assert list(form.correlations.columns) == list(form.correlations.index) == list(form.parameters)
+    np.testing.assert_allclose(form.correlations, expected / np.outer(errors, errors), atol=1e-4)
+
+
+def test_structures_are_all_that_were_fitted(searched):
+    refinement, refined, _, report = report_on(searched, "perseveration")
+    table = report.structures()
+    assert len(table) == len(refined.visited.fits) and table["weight"].sum() == pytest.approx(1)
+    assert table["difference"].is_monotonic_increasing and table["difference"].iloc[0] == 0
+    np.testing.assert_allclose(table["weight"], np.exp(-table["difference"] / 2) * table["weight"].iloc[0], rtol=1e-9)
+    assert sorted(table["nll"]) == pytest.approx(sorted(fit.nll[0] for fit in refined.visited.fits))
+    assert set(table["terms"].iloc[0].split(", ")) == {f"{LEARNT}: {LEARNT}", f"{LEARNT}: c_reward", f"{REPEATED}: 1"}
+    empty = table[table["terms"] == ""]
+    assert len(empty) == 1 and empty["numbers"].iloc[0] == 0
+
+
+@pytest.mark.parametrize(
+    "missing", ["sindy", "estimates", "gauge", "unread", "terms", "undecided", "unidentified", "structures"]
+)
 def test_plain_data_with_a_part_missing_are_refused(searched, missing):
     _, refined, _, report = report_on(searched, "forgetting")
     plain = report.results().to_plain()

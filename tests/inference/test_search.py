@@ -8,7 +8,7 @@ from scipy.stats import norm
 from spice.equations import Equation
 from spice.inference.criteria import UNUSUAL, price_of_a_number
 from spice.inference.refine import Refinement
-from spice.inference.results import Report
+from spice.inference.report import Report
 from spice.precoded import BANDIT_CONFIG, BanditRNN
 
 LEARNT, OTHERS = "x_value_reward_chosen", "x_value_reward_not_chosen"

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 
 from spice.inference.refit import LARGEST, Fits
-from spice.inference.results import Report
+from spice.inference.report import Report
 from spice.inference.search import Visited
 from spice.inference.structure import Structures
 from spice.inference.uncertainty import (
