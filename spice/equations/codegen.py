@@ -23,7 +23,9 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def evaluate(parameters, group, choice, reward, outcome, inputs, target, sessions, groups, nll, gradient, hessian):
+def evaluate(
+    parameters, group, choice, reward, outcome, inputs, lagged, target, sessions, groups, nll, gradient, hessian
+):
     x = np.empty(({n_actions}, {n_values}))
     logits, slopes = np.empty({n_actions}), np.zeros(({n_actions}, {n_parameters}))
     curves, mean = np.zeros(({n_actions}, {n_curves})), np.empty({n_parameters})
@@ -44,6 +46,7 @@ def evaluate(parameters, group, choice, reward, outcome, inputs, target, session
                     brought = outcome[trial, option] if action >= 0 else math.nan
                     shown = brought == brought
                     brought = brought if shown else 0.0
+{lagged}
 {updates}
                 if scored < 0:
                     continue
@@ -51,6 +54,7 @@ def evaluate(parameters, group, choice, reward, outcome, inputs, target, session
                     chosen = 1.0 if option == action else 0.0
                     brought = outcome[trial, option] if action >= 0 else 0.0
                     brought = brought if brought == brought else 0.0
+{lagged}
 {logits}
 {score}
                 if z > 1e250:
@@ -125,10 +129,10 @@ def kernel_source(model: SymbolicModel, n_actions: int) -> str:
     Returns
     -------
     str
-        ``evaluate(parameters, group, choice, reward, outcome, inputs, target, sessions, groups, nll, gradient,
-        hessian)`` fills ``nll`` (n_rows,) and adds to ``gradient`` (n_rows, n_parameters) and ``hessian`` (n_rows,
-        n_parameters, n_parameters) of rows of ``parameters``, each for the sessions of the participant ``group``; the
-        others are the fields of `spice.inference.generated.FlatTrials`.
+        ``evaluate(parameters, group, choice, reward, outcome, inputs, lagged, target, sessions, groups, nll,
+        gradient, hessian)`` fills ``nll`` (n_rows,) and adds to ``gradient`` (n_rows, n_parameters) and ``hessian``
+        (n_rows, n_parameters, n_parameters) of rows of ``parameters``, each for the sessions of the participant
+        ``group``; the others are the fields of `spice.inference.generated.FlatTrials`.
     """
     return _Writer(model, n_actions).source()
 
@@ -143,6 +147,7 @@ class _Writer:
         self._curved = sorted({pair for logit in self._logits for pair in logit.second})
         self._names = {symbol(name): sympy.Symbol(f"p{k}") for k, name in enumerate(model.parameters)}
         self._names |= {symbol(name): sympy.Symbol(f"u{k}") for k, name in enumerate(model.inputs)}
+        self._names |= {symbol(f"{name}_lag{n}"): sympy.Symbol(f"v{k}") for k, (name, n) in enumerate(model.lagged)}
         self._names |= {symbol(name): sympy.Symbol(local) for name, local in SIGNALS.items()}
         self._places: dict[sympy.Symbol, int] = {}  # in x, of a state's value and derivatives
         for number, state in enumerate(self._flow.states.values()):
@@ -162,6 +167,7 @@ class _Writer:
             "parameters": (2, [f"p{k} = parameters[row, {k}]" for k in range(n)]),
             "start": (3, self._start()),
             "inputs": (4, [f"u{k} = inputs[trial, {k}]" for k in range(len(self._model.inputs))]),
+            "lagged": (5, [f"v{k} = lagged[trial, option, {k}]" for k in range(len(self._model.lagged))]),
             "updates": (5, self._updates()),
             "logits": (5, self._logit_lines()),
             "score": (4, score),

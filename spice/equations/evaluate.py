@@ -27,12 +27,15 @@ class ModelTrials:
         What each option brought; NaN where it was not shown.
     inputs : np.ndarray, shape (n_sessions, n_trials, n_inputs)
         The further columns that the model reads, 0 where missing.
+    lagged : np.ndarray, shape (n_sessions, n_trials, n_actions, n_lagged)
+        The signals of earlier trials that the model reads.
     """
 
     choice: np.ndarray
     reward: np.ndarray
     outcome: np.ndarray
     inputs: np.ndarray
+    lagged: np.ndarray
 
 
 def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
@@ -55,7 +58,14 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     outcome = xs[..., dataset.columns.reward]
     reward = np.take_along_axis(outcome, np.maximum(choice, 0)[..., None], -1)[..., 0]
     places = [dataset.columns.index(name) for name in model.inputs]
-    return ModelTrials(choice, reward, outcome, np.nan_to_num(xs[..., places]))
+    inputs = np.nan_to_num(xs[..., places])
+    chosen = choice[..., None] == np.arange(dataset.n_actions)
+    signals = {"reward": reward[..., None], "outcome": outcome, "chosen": chosen}
+    signals |= {name: inputs[..., k, None] for k, name in enumerate(model.inputs)}
+    lagged = np.zeros((*outcome.shape, len(model.lagged)))
+    for k, (name, n) in enumerate(model.lagged):
+        lagged[:, n:, :, k] = np.where(observed[..., None], np.nan_to_num(signals[name]), 0.0)[:, :-n]
+    return ModelTrials(choice, reward, outcome, inputs, lagged)
 
 
 def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str, Any]) -> np.ndarray:
@@ -94,6 +104,7 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
             for name, value in (signals | {"chosen": chosen, "known": ~unknown}).items()
         }
         signals |= {name: trials.inputs[:, t, k, None] for k, name in enumerate(model.inputs)}
+        signals |= {f"{name}_lag{n}": trials.lagged[:, t, :, k] for k, (name, n) in enumerate(model.lagged)}
         known |= {name: np.broadcast_to(value, shape) for name, value in signals.items()}
         known |= {PREVIOUS + name: known[name] for name in model.states}
         for state, own, other, (own_needs, other_needs) in updates:

@@ -102,22 +102,21 @@ def per_option_model(
     ]
     one = all(_same(entry, logits[0]) for entry in logits)
     used = {s.name for e in [*(update.expression for update in updates), *logits] for s in e.free_symbols}
+    read = used | {name.rpartition("_lag")[0] for name in used}
     return SymbolicModel(
         states={name: State(start) for name, start in starts.items() if name not in fixed},
         updates=updates,
         logits=logits[0] if one else logits,
-        parameters={
-            name: Parameter(value=_by_label(values, labels), source=named.sources[name])
-            for name, values in named.values.items()
-            if name in used
-        },
-        inputs=[name for name in (*columns.all_inputs, "block") if name in used],
+        parameters={name: _parameter(named, name, labels) for name in named.values if name in used},
+        inputs=[name for name in (*columns.all_inputs, "block") if name in read],
     )
 
 
-def _by_label(values: np.ndarray, labels: Sequence[Hashable]) -> float | dict[Hashable, float]:
+def _parameter(named: Named, name: str, labels: Sequence[Hashable]) -> Parameter:
+    values = named.values[name]
     same = len(np.unique(values)) == 1
-    return float(values[0]) if same else dict(zip(labels, values.tolist(), strict=True))
+    value = float(values[0]) if same else dict(zip(labels, values.tolist(), strict=True))
+    return Parameter(value=value, source=named.sources[name])
 
 
 def _same(one: sympy.Expr, other: sympy.Expr) -> bool:
@@ -134,6 +133,7 @@ def _of_option(expression: sympy.Expr, option: int, chosen: int, states: Mapping
     """
     own = {sympy.Symbol(f"reward@{option}"): symbol("outcome")}
     own[sympy.Symbol(f"reward@{chosen}")] = symbol("reward")
+    own |= {s: symbol(s.name.partition("@")[0]) for s in expression.free_symbols if s.name.endswith(f"@lag@{option}")}
     for name in states:
         own[sympy.Symbol(f"{name}@{option}")] = new(name)
         own[sympy.Symbol(f"{name}@before@{option}")] = old(name)

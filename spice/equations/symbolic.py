@@ -1,6 +1,7 @@
 """A whole model as expressions: what each trial does to the states, and the logits that follow from them."""
 
 import keyword
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from spice.errors import ConfigError, did_you_mean, join_problems
 
 WHERE = {"chosen": "chosen option", "unchosen": "other options", "all": "all options"}
 SIGNALS = ("reward", "outcome", "chosen", "known")  # of the trial; their names are taken
+LAGGED = ("reward", "outcome", "chosen")  # those that are also known of earlier trials
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ class SymbolicModel:
     -----
     Expressions are sympy's or text (see `spice.equations.parsing.parse_expression`). Besides states, parameters and
     inputs they know ``reward`` (received), ``outcome`` (the option's own; 0 where it was not shown), ``chosen``
-    (1 for the chosen option, 0 for others) and ``known`` (1 where the reward is known, else 0).
+    (1 for the chosen option, 0 for others) and ``known`` (1 where the reward is known, else 0). ``reward_lag1`` is the
+    reward one trial earlier; likewise for outcome, chosen and inputs, and further back. Trials without a choice count;
+    0 before the session's start, and where the earlier trial had no choice or its outcome was unknown.
 
     A trial without a choice changes nothing; logits then see these four as 0. Where a
     choice was made but its reward is unknown, the chosen option's updates that read it are left out (unless they say
@@ -163,6 +167,14 @@ class SymbolicModel:
         if self.n_actions not in (None, n_actions):
             raise ConfigError(f"the model has logits for {self.n_actions} options, but the data have {n_actions}.")
         return self.logits if isinstance(self.logits, tuple) else (self.logits,) * n_actions
+
+    @property
+    def lagged(self) -> tuple[tuple[str, int], ...]:
+        """Signals of earlier trials that are read: name and how many trials back."""
+        own = {*self.states, *self.parameters, *self.inputs}
+        names = {s.name for e in self._expressions() for s in e.free_symbols} - own
+        found = [read_lag(name, self.inputs) for name in names]
+        return tuple(sorted(lag for lag in found if lag is not None))
 
     def branches(self) -> list["Branches"]:
         """Of each update its expressions for the chosen and for the other options."""
@@ -279,6 +291,7 @@ class SymbolicModel:
                     yield f"the {kind} {name!r} has the name of a {seen[name]}; rename one of them."
                 seen.setdefault(name, kind)
         known = [*SIGNALS, *self.states, *(PREVIOUS + name for name in self.states), *self.parameters, *self.inputs]
+        known += [f"{name}_lag{n}" for name, n in self.lagged]
         yield from self._unknown("the updates or logits", self._expressions(), known)
         yield from self._unknown("start values", self.initial.values(), list(self.parameters))
         for update in self.updates:
@@ -302,6 +315,14 @@ class SymbolicModel:
         unknown = sorted({s.name for e in expressions for s in e.free_symbols if s.name not in known})
         for name in unknown:
             yield f"{name!r} in {place} is not known{did_you_mean(name, known)}; known are {', '.join(known)}."
+
+
+def read_lag(name: str, inputs: Sequence[str]) -> tuple[str, int] | None:
+    """What a name such as ``reward_lag2`` stands for; None if it is no signal of an earlier trial."""
+    match = re.fullmatch(r"(.+)_lag([1-9]\d{0,3})", name)
+    if match is None or match[1] not in (*LAGGED, *inputs):
+        return None
+    return match[1], int(match[2])
 
 
 def _expression(given: Any) -> sympy.Expr:

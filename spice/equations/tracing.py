@@ -16,6 +16,7 @@ from spice.equations.symbolic import SIGNALS, SymbolicModel
 from spice.errors import ConfigError, ModelFormError, SpiceError
 from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
+from spice.resources.lags import lag_name
 from spice.resources.rnn import BaseRNN
 from spice.resources.trial import Sessions, States
 
@@ -64,25 +65,24 @@ def trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicModel
 
 
 def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicModel:
-    if model.lags:
-        raise ModelFormError("it reads signals of earlier trials, which is not possible here yet.")
     columns = model.columns or Columns.make(model.n_actions, 2 * model.n_actions + 1)
     copy = deepcopy(model).double().cpu().eval()
     copy._recorder = None
     starts = {name: _start(name, value, model) for name, value in copy.set_initial_state(1).items()}
     named = Named([*SIGNALS, *FUNCTIONS, *starts, *columns.names])
     put_symbols(copy, list(participants.values()), named)
-    number, n_parameters = next(iter(participants.values())), named.tape.n_arrays
+    number = next(iter(participants.values()))
+    lagged = _lagged(copy, columns, named.tape)
     hidden = ("reward", "outcome") if _tells_hidden_outcomes(copy, columns, number) else ("reward",)
-    runs = {}
+    runs, n_parameters = {}, named.tape.n_arrays
     for chosen in range(model.n_actions):
         for unknown in ("", *hidden) if chosen == 0 else ("",):
             named.tape.rewind(n_parameters, {})
-            first = _run(copy, columns, named.tape, number, chosen, unknown)
+            first = _run(copy, columns, named.tape, lagged, number, chosen, unknown)
             # once more, going on with the states' new values as symbols, so that what follows is written with them
             cuts = {n: _fresh(name, model.n_actions) for name, n in first.numbers.items() if n >= first.n_given}
             named.tape.rewind(n_parameters, cuts)
-            runs[chosen, unknown] = _run(copy, columns, named.tape, number, chosen, unknown)
+            runs[chosen, unknown] = _run(copy, columns, named.tape, lagged, number, chosen, unknown)
     return per_option_model(runs, starts, columns, named, list(participants))
 
 
@@ -108,7 +108,15 @@ def _fresh(name: str, n_actions: int) -> np.ndarray:
     return np.array([[sympy.Symbol(f"{name}@{k}") for k in range(n_actions)]], dtype=object)
 
 
-def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen: int, unknown: str) -> Run:
+def _run(
+    model: BaseRNN,
+    columns: Columns,
+    tape: Tape,
+    lagged: Mapping[str, list],
+    participant: int,
+    chosen: int,
+    unknown: str,
+) -> Run:
     """One trial in which an option is chosen; the reward or the others' outcome may be unknown."""
     n_actions = model.n_actions
     action = np.array([[[sympy.Integer(int(k == chosen)) for k in range(n_actions)]]], dtype=object)
@@ -134,6 +142,7 @@ def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen:
         experiments=torch.zeros(1, dtype=torch.int64),
         columns=columns,
         unknown_outcomes=True,
+        lagged={name: SymbolArray([[row], [row]], tape) for name, row in lagged.items()},
     )
 
     def begin(batch_size: int = 1) -> dict[str, torch.Tensor]:
@@ -151,11 +160,38 @@ def _run(model: BaseRNN, columns: Columns, tape: Tape, participant: int, chosen:
     except Exception as error:  # whatever a model's own code does with arrays that hold no numbers
         raise ModelFormError(f"its code does not take symbols ({type(error).__name__}: {error}).") from error
     return Run(
-        states={name: _definition(value, tape, n_actions) for name, value in after.items()},
+        states={name: _definition(after[name], tape, n_actions) for name in states},
         logits=_entries(logits, n_actions),
-        numbers={name: value.number for name, value in after.items() if isinstance(value, SymbolArray)},
+        numbers={name: after[name].number for name in states if isinstance(after[name], SymbolArray)},
         n_given=n_given,
     )
+
+
+def _lagged(model: BaseRNN, columns: Columns, tape: Tape) -> dict[str, list[sympy.Expr]]:
+    """Symbols of signals of earlier trials by option, told from what the signals are in one trial of symbols."""
+    if not model.lags:
+        return {}
+    options = range(model.n_actions)
+    reward = [sympy.Symbol(f"reward@{k}") for k in options]
+    action = SymbolArray([[sympy.Integer(int(k == 0)) for k in options]], tape)
+    further = SymbolArray([[symbol(name) for name in columns.all_inputs]], tape)
+    signals = model.signals(model.make_trial(action, SymbolArray([reward], tape), further, None, columns))
+    found = {}
+    for signal, most in model.lags.items():
+        entries = _entries(signals[signal], model.n_actions)
+        for n in range(1, most + 1):
+            if entries == reward:
+                row = [sympy.Symbol(f"outcome_lag{n}@lag@{k}") for k in options]
+            elif entries == [sympy.Integer(int(k == 0)) for k in options]:
+                row = [sympy.Symbol(f"chosen_lag{n}@lag@{k}") for k in options]
+            elif entries == [reward[0]] * len(reward):
+                row = [symbol(f"reward_lag{n}")] * len(reward)
+            elif len(set(entries)) == 1 and entries[0].is_Symbol:
+                row = [symbol(f"{entries[0].name}_lag{n}")] * len(reward)
+            else:
+                raise ModelFormError(f"its signal {signal!r} of earlier trials is none of an option or a column.")
+            found[lag_name(signal, n)] = row
+    return found
 
 
 def _definition(value: torch.Tensor, tape: Tape, n_actions: int) -> list[sympy.Expr]:

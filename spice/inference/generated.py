@@ -1,7 +1,7 @@
 """Likelihood of any symbolic model with exact gradient and Hessian, by code that is generated for it."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ class FlatTrials:
         What each option brought; NaN where it was not shown.
     inputs : np.ndarray, shape (n_trials, n_inputs)
         Further columns that the model reads.
+    lagged : np.ndarray, shape (n_trials, n_actions, n_lagged)
+        Signals of earlier trials that the model reads.
     target : np.ndarray of int16, shape (n_trials,)
         The choice that follows; -1 where none is scored.
     sessions : np.ndarray of int64, shape (n_sessions + 1,)
@@ -38,6 +40,7 @@ class FlatTrials:
     reward: np.ndarray
     outcome: np.ndarray
     inputs: np.ndarray
+    lagged: np.ndarray
     target: np.ndarray
     sessions: np.ndarray
     groups: np.ndarray
@@ -113,11 +116,10 @@ class GeneratedLikelihood:
         n_rows, n = len(values), len(self.names)
         group = np.arange(n_rows) if group is None else np.ascontiguousarray(group, dtype=np.int64)
         nll, gradient, hessian = np.zeros(n_rows), np.zeros((n_rows, n)), np.zeros((n_rows, n, n))
-        trials = (self.trials.choice, self.trials.reward, self.trials.outcome, self.trials.inputs, self.trials.target)
-        where = (self.trials.sessions, self.trials.groups)
+        trials = [getattr(self.trials, entry.name) for entry in fields(FlatTrials)]
 
         def evaluate(part: slice) -> None:
-            self._kernel(values[part], group[part], *trials, *where, nll[part], gradient[part], hessian[part])
+            self._kernel(values[part], group[part], *trials, nll[part], gradient[part], hessian[part])
 
         parts = self._parts(group)
         if len(parts) == 1:
@@ -153,6 +155,7 @@ def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, lis
         reward=np.ascontiguousarray(trials.reward[mask]),
         outcome=np.ascontiguousarray(trials.outcome[mask]),
         inputs=np.ascontiguousarray(trials.inputs[mask]),
+        lagged=np.ascontiguousarray(trials.lagged[mask]),
         target=target[mask].astype(np.int16),
         sessions=np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int64),
         groups=np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64),

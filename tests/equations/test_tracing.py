@@ -37,7 +37,7 @@ def with_random_equations(model_class, n_actions=2, n_participants=1, degree=1, 
             if not name.startswith("submodules_rnn"):
                 parameter.uniform_(0.5, 1.5)
     controls = {name: SIGNALS.get(name, ()) for name in model.submodules_rnn}
-    if model_class is precoded.BanditRNN:
+    if issubclass(model_class, precoded.BanditRNN):
         controls[OTHERS] = ("c_reward", "c_outcome")
     equations = {
         person: {
@@ -401,6 +401,52 @@ def test_further_inputs(random_data, n_actions):
     assert set(found.inputs) == {"effort", "cue", "next_cue"} and len(found.logits) == n_actions
 
 
+class Lagged(RescorlaWagnerRNN):
+    """Looks back at choices, outcomes and effort."""
+
+    lags = {"reward": 2, "action": 1, "effort": 1}
+
+    def step(self, state, trial):
+        values, _ = super().step(state, trial)
+        value = values["x_value_reward"] + 0.2 * self.lagged("reward", 2) - 0.1 * self.lagged("effort")
+        return {"x_value_reward": value}, value + self.lagged("action") * self.lagged("reward")
+
+
+class LaggedBandit(precoded.BanditRNN):
+    """Its signal "reward" is what was received, the same for every option."""
+
+    lags = {"reward": 1, "outcome": 2}
+
+    def step(self, state, trial):
+        values, logits = super().step(state, trial)
+        return values, logits + trial.action * self.lagged("reward") - 0.5 * self.lagged("outcome", 2)
+
+
+@pytest.mark.parametrize("n_actions", [2, 3])
+def test_signals_of_earlier_trials(random_data, n_actions):
+    data = with_columns(random_data(6, 20, n_actions, missing=0.15), ["effort"])
+    found = assert_same_logits(with_random_equations(Lagged, n_actions, columns=data.columns), data, False)
+    assert found.lagged == (("chosen", 1), ("effort", 1), ("outcome", 1), ("outcome", 2))
+    data = random_data(6, 20, n_actions, **GAPS)
+    model = with_random_equations(LaggedBandit, n_actions)
+    assert assert_same_logits(model, data).lagged == (("outcome", 2), ("reward", 1))
+
+
+def test_lagged_signals_that_are_none_of_an_option():
+    class Summed(Lagged):
+        lags = {"reward": 1}
+
+        def signals(self, trial):
+            return super().signals(trial) | {"reward": trial.reward * 2}
+
+        def step(self, state, trial):
+            values, logits = RescorlaWagnerRNN.step(self, state, trial)
+            return values, logits + self.lagged("reward")
+
+    with pytest.raises(ModelFormError, match="its signal 'reward' of earlier trials is none of an option or a column"):
+        trace(with_random_equations(Summed), {0: 0})
+
+
 def test_parameters_with_the_names_of_columns(random_data):
     class Named(HandWritten):
         def __init__(self, n_actions, **kwargs):
@@ -501,14 +547,6 @@ class Unequal(RescorlaWagnerRNN):
         return self.get_state()
 
 
-class Lagged(RescorlaWagnerRNN):
-    lags = {"reward": 1}
-
-    def step(self, state, trial):
-        values, logits = super().step(state, trial)
-        return values, logits + self.lagged("reward")
-
-
 class Embedded(precoded.ParticipantEmbeddingRNN):
     def step(self, state, trial):
         values, logits = super().step(state, trial)
@@ -525,7 +563,6 @@ REFUSED = {
     Counts: "it may keep something that is no state",
     Remembers: "it may keep something that is no state",
     Unequal: "'x_value_reward' starts at different values for different options",
-    Lagged: "reads signals of earlier trials",
     Embedded: "reads the participant embedding outside its modules",
 }
 

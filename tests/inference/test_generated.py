@@ -36,7 +36,7 @@ def rescorla_wagner() -> SymbolicModel:
 
 def everything(n_actions: int) -> SymbolicModel:
     """All that a model may do: cases, kinks, starts that are estimated, values before the trial, inputs, biases."""
-    logit = "beta * q + where(q > k, k, kappa * k) - 0.3 * previous_q * effort + 0.2 * chosen * outcome - 0.1 * known"
+    logit = "beta * q + where(q > k, k, kappa * k) - 0.3 * previous_q * effort + 0.2 * chosen * outcome_lag1"
     return SymbolicModel(
         states={"q": State("start * start"), "k": State(0.1), "h": State(0.0)},
         updates=[
@@ -44,7 +44,7 @@ def everything(n_actions: int) -> SymbolicModel:
             ("q", "chosen", "q + 1 / (1 + exp(-alpha)) * (reward - q) * sqrt(1 + k ** 2) + 0.1 * h"),
             ("q", "unchosen", "(1 - rate / 2) * q + where(outcome > 0.5, abs(outcome - q), min(q, k, 0.2)) * rate"),
             ("h", "chosen", "log(1 + q ** 2) - 0.5 * h", True),
-            ("h", "unchosen", "max(q, h) / (1 + kappa ** 2) + 0.1 * reward", True),
+            ("h", "unchosen", "max(q, h) / (1 + kappa ** 2) + 0.1 * reward_lag2 * effort_lag1 - 0.1 * known", True),
         ],
         logits=[logit] + [f"{logit} + bias_{k} * (1 + 0.1 * h)" for k in range(1, n_actions)],
         parameters={
