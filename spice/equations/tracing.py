@@ -73,7 +73,10 @@ def _trace(model: BaseRNN, participants: Mapping[Hashable, int]) -> SymbolicMode
     put_symbols(copy, list(participants.values()), named)
     number = next(iter(participants.values()))
     lagged = _lagged(copy, columns, named.tape)
-    hidden = ("reward", "outcome") if _tells_hidden_outcomes(copy, columns, number) else ("reward",)
+    tells = {_tells_hidden_outcomes(copy, columns, person) for person in participants.values()}
+    if len(tells) > 1:
+        raise ModelFormError("hidden outcomes are unknown to some participants and 0 to others; take one at a time.")
+    hidden = ("reward", "outcome") if tells.pop() else ("reward",)
     runs, n_parameters = {}, named.tape.n_arrays
     for chosen in range(model.n_actions):
         for unknown in ("", *hidden) if chosen == 0 else ("",):

@@ -114,6 +114,13 @@ def test_outcomes_hidden_from_who_saw_others(random_data, n_actions):
     model.saw_others.fill_(True)
     found = assert_same_logits(model, data)
     needs = {(u.state, u.where): u.needs_outcome for u in found.updates}
+    both = with_random_equations(precoded.BanditRNN, n_actions, 2)
+    both.saw_others[1] = True
+    with pytest.raises(
+        ModelFormError, match="hidden outcomes are unknown to some participants and 0 to others; take one"
+    ):
+        trace(both, {0: 0, 1: 1})
+    assert trace(both, {1: 1}).updates[1].needs_outcome
     assert needs["x_value_reward", "unchosen"] and not needs["x_value_choice", "unchosen"]
 
 
