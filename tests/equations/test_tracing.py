@@ -330,6 +330,24 @@ class Effort(BaseRNN):
         return {"x_worth": worth}, state["x_worth"] * trial.next_shown["cue"] + cued
 
 
+class Scaled(BaseRNN):
+    """The module's result is scaled where it is called; activations are the networks' alone."""
+
+    init_values = {"x_value_reward": 0.5}
+
+    def __init__(self, n_actions, **kwargs):
+        super().__init__(n_actions=n_actions)
+        self.submodules_rnn[LEARNT] = self.setup_module(input_size=1)
+        self.betas["x_value_reward"] = self.setup_constant()
+
+    def step(self, state, trial):
+        value = state["x_value_reward"]
+        settings = {"activation_rnn": torch.sigmoid, "scaling": True}
+        chosen = self.call_module(LEARNT, value, trial.action, (trial.reward,), **settings)
+        value = torch.lerp(value, chosen, 0.5) * trial.action + value * (1 - trial.action)
+        return {"x_value_reward": value}, value.clamp(-2, 2)
+
+
 class InPlace(RescorlaWagnerRNN):
     """Adds to what modules return."""
 
@@ -350,7 +368,7 @@ class Relative(RescorlaWagnerRNN):
         return {"x_value_reward": value}, 2 * value
 
 
-OWN = [OwnLoop, HandWritten, OwnRate, Everywhere, Swapped, Memory, InPlace, Relative]
+OWN = [OwnLoop, Scaled, HandWritten, OwnRate, Everywhere, Swapped, Memory, InPlace, Relative]
 
 
 @pytest.mark.parametrize("n_actions", [2, 3])
