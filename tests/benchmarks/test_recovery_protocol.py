@@ -69,7 +69,8 @@ def test_predicted_probabilities_become_one_figure_per_person(people):
 
 
 def form(unread=(), **parameters):
-    return SimpleNamespace(parameters=parameters, unread=list(unread))
+    inclusion = dict.fromkeys(parameters, 0.9)
+    return SimpleNamespace(parameters=parameters, unread=list(unread), inclusion=inclusion)
 
 
 def test_canonical_forms_are_read():
@@ -85,11 +86,11 @@ def test_canonical_forms_are_read():
     assert found.mechanisms["reward"].tolist() == [True, True, False]
     assert found.mechanisms["asymmetry"].tolist() == [False, True, False]
     assert found.unread["forgetting"].tolist() == [False, False, True]
-    assert not found.unread["choice"].any() and found.probability is None
+    assert not found.unread["choice"].any()
     expected = [[3.0, 0.4, 0.4, 0.0, 0.7, 1.0], [2.0, 0.6, 0.1, 0.3, 1.0, 0.2], oracle.NEUTRAL]
     np.testing.assert_array_equal(found.parameters, expected)
-    estimator.inclusion_ = {k: {"beta": 0.9, "alpha_choice": 0.1 * k} for k in range(3)}
-    assert by_spice(estimator).probability["slow choice"].tolist() == [0.0, 0.1, 0.2]
+    assert found.probability["slow choice"].tolist() == [0.0, 0.9, 0.0]
+    assert found.probability["reward"].tolist() == [0.9, 0.9, 0.0]
 
 
 def test_the_truth_itself_compares_perfectly(people):
