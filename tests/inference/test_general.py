@@ -9,9 +9,9 @@ from scipy.optimize import LinearConstraint, minimize
 
 from spice.equations import Equation, with_equations
 from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
-from spice.inference.elimination import eliminate
 from spice.inference.general import refine_generally
-from spice.inference.newton import Minima, Region, newton
+from spice.inference.general.elimination import eliminate
+from spice.inference.general.newton import Minima, Region, newton
 from spice.precoded import LEARNING_RATE_RNN_CONFIG, LearningRateRNN
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
 from spice.resources.config import SpiceConfig
@@ -78,11 +78,10 @@ def test_the_truth_is_found(refined):
     assert model.betas["x_value_reward"].parameter.item() == table.loc["beta", "x_value_reward"].estimate
 
 
-def test_it_is_a_minimum_and_never_worse(refined, data):
+def test_it_is_a_minimum(refined, data):
     """The model's own likelihood, by numbers that are changed a little."""
     found, model, results = refined
     best = nll(model, data)
-    assert best <= nll(with_equations(network_of(), {0: equations(TERMS)}), data)
     for row in results[0].terms.itertuples():
         for sign in (-1, 1):
             step = sign * 0.1 * row.se
@@ -142,7 +141,7 @@ def growing_values(n_sessions=20, n_trials=100, growth=1.15, seed=0):
 def test_states_stay_stable(compiled, monkeypatch):
     """Multipliers within [-1, 1]: where the data want more, at the limit, with no standard error."""
     if not compiled:
-        monkeypatch.setattr("spice.inference.general.MOST_COMPILED", 0)
+        monkeypatch.setattr("spice.inference.general.refine.MOST_COMPILED", 0)
     terms, data = {RATE: {"1": 0.5}, OTHERS: {OTHERS: 0.95}}, growing_values()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpiceWarning)
@@ -291,9 +290,7 @@ def test_only_what_costs_less_than_its_price_is_dropped():
     free, rows = np.ones((2, 3), bool), np.arange(2)
     first: Minima = fit(np.zeros((2, 3)), free, rows)
     targets = [(0, 0.0), (1, 0.0), (2, 0.0), (2, 1.0)]
-    found = eliminate(fit, region, first, free, targets, np.full(2, 4.0), np.full(2, np.inf))
+    found = eliminate(fit, region, first, free, targets, np.full(2, 4.0))
     np.testing.assert_array_equal(found.free, [[True, False, False], [True, True, False]])
     np.testing.assert_allclose(found.best.numbers, [[3.0, 0.0, 1.0], [3.0, 2.5, 1.0]])
     assert all(min(visit.score for visit in visits) == visits[-1].score or len(visits) > 2 for visits in found.visited)
-    kept = eliminate(fit, region, fit(np.zeros((2, 3)), free, rows), free, targets, np.full(2, 4.0), np.zeros(2))
-    assert kept.free.all()  # nothing may be worse than that

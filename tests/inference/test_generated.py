@@ -14,7 +14,7 @@ from spice.equations import Equation, Parameter, State, SymbolicModel, compiled,
 from spice.equations.codegen import kernel_source
 from spice.equations.evaluate import run_symbolic
 from spice.equations.tracing import trace
-from spice.inference.generated import GeneratedLikelihood
+from spice.inference.general.generated import GeneratedLikelihood
 from spice.inference.likelihood import WORTH_A_THREAD
 from spice.precoded import ChoiceRNN, ForgettingRNN, LearningRateRNN, RescorlaWagnerRNN
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
@@ -273,7 +273,7 @@ import sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
 from spice.equations import Parameter, State, SymbolicModel
-from spice.inference.generated import GeneratedLikelihood
+from spice.inference.general.generated import GeneratedLikelihood
 from spice.resources.dataset import DatasetRNN
 model = SymbolicModel({{"q": State("s")}}, [("q", "chosen", "q + a * (reward - q)")], "b * q",
                       {{name: Parameter() for name in "abs"}})

@@ -1,20 +1,18 @@
 """Maximum likelihood through a torch model, where nothing can be compiled: L-BFGS on gradients by autograd."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import Bounds, minimize
 
 from spice.equations.module import EquationModule
-from spice.inference.newton import Minima
+from spice.inference.general.newton import Minima
+from spice.inference.general.numbers import Numbers
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
 from spice.training.loss import log_likelihood, scored_choices
-
-if TYPE_CHECKING:
-    from spice.inference.general import Numbers
 
 STEP = 1e-4  # of differences of gradients, for the Hessian
 ITERATIONS = 200
@@ -33,7 +31,7 @@ class TorchFit:
         What is fitted.
     """
 
-    def __init__(self, model_with: Callable[[np.ndarray], BaseRNN], dataset: DatasetRNN, numbers: "Numbers"):
+    def __init__(self, model_with: Callable[[np.ndarray], BaseRNN], dataset: DatasetRNN, numbers: Numbers):
         self._dataset, self._numbers = dataset, numbers
         self._model = model_with(np.where(numbers.start == 0, 1.0, numbers.start))
         people, self._row = dataset.participants.unique(return_inverse=True)

@@ -1,22 +1,20 @@
 """Tables of estimates for equations that have no canonical form."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from spice.equations import Equation
-from spice.inference.elimination import Eliminated, Visit, covariance_of
+from spice.inference.general.elimination import Eliminated, Visit, covariance_of
+from spice.inference.general.numbers import Numbers
 from spice.inference.results import COLUMNS, CanonicalForm, Results
 from spice.inference.uncertainty import CLOSE, interval
-
-if TYPE_CHECKING:
-    from spice.inference.general import Numbers
 
 
 def results_of(
     found: Eliminated,
-    numbers: "Numbers",
+    numbers: Numbers,
     sindy: Sequence[Mapping[str, Equation]],
     equations: Sequence[Mapping[str, Equation]],
     labels: Sequence[Any],
@@ -43,7 +41,7 @@ def results_of(
     ]
 
 
-def _tables(found: Eliminated, numbers: "Numbers", row: int, sindy: Mapping[str, Equation], label: Any):
+def _tables(found: Eliminated, numbers: Numbers, row: int, sindy: Mapping[str, Equation], label: Any):
     """Terms in the model, undecided ones, and what the data do not identify."""
     import pandas as pd
 
@@ -80,7 +78,7 @@ def _tables(found: Eliminated, numbers: "Numbers", row: int, sindy: Mapping[str,
     return pd.DataFrame(terms, columns=COLUMNS), pd.DataFrame(undecided, columns=COLUMNS), lost
 
 
-def _errors(visit: Visit, numbers: "Numbers", row: int) -> np.ndarray:
+def _errors(visit: Visit, numbers: Numbers, row: int) -> np.ndarray:
     """Standard errors: 0 of what is held or stands at a limit, NaN of what the data do not identify."""
     covariance = covariance_of(visit.hessian, visit.free, numbers.region, row, visit.numbers, unknown=np.nan)
     return np.sqrt(np.maximum(np.diag(covariance), 0.0))

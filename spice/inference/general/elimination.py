@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spice.inference.newton import Minima, Region
+from spice.inference.general.newton import Minima, Region
 
 TRIES = 3  # terms whose loss is tried before a structure is kept
 
@@ -54,7 +54,7 @@ class Eliminated:
 
 
 def eliminate(
-    fit: Fit, region: Region, first: Minima, free: np.ndarray, targets: list[tuple[int, float]], prices, worst
+    fit: Fit, region: Region, first: Minima, free: np.ndarray, targets: list[tuple[int, float]], prices
 ) -> Eliminated:
     """Drop terms by their Wald statistic, refit, and keep what is better.
 
@@ -72,8 +72,6 @@ def eliminate(
         What a number may be set to instead of being estimated.
     prices : np.ndarray, shape (n_rows,)
         What a number must gain in twice the log-likelihood.
-    worst : np.ndarray, shape (n_rows,)
-        Negative log-likelihood that no structure may exceed.
     """
     found = Eliminated(first, free.copy(), [[] for _ in free])
     scores = 2 * first.nll + prices * free.sum(1)
@@ -96,7 +94,7 @@ def eliminate(
         new = 2 * fitted.nll + prices[at] * mask.sum(1)
         for i, row in enumerate(rows):
             found.visited[row].append(Visit(new[i], mask[i], fitted.numbers[i].copy(), fitted.hessian[i].copy()))
-            if new[i] < scores[row] and fitted.nll[i] <= worst[row]:
+            if new[i] < scores[row]:
                 place = np.array([i])
                 found.best.put(np.array([row]), Minima(*(part[place] for part in vars(fitted).values())))
                 found.free[row], scores[row], refused[row] = mask[i], new[i], set()

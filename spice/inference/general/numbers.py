@@ -1,8 +1,6 @@
-"""Stage 3 for models that are no polynomials of single states: SINDy's terms, refitted, and fewer of them."""
+"""What is refitted of a model of any form: coefficients, scaling parameters and biases as rows of numbers."""
 
-import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,21 +8,13 @@ import torch
 
 from spice.equations import Equation, with_equations
 from spice.equations.terms import term_exponents
-from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
-from spice.inference.criteria import price_of_a_number
-from spice.inference.elimination import Fit, eliminate
-from spice.inference.newton import Minima, Region, newton
+from spice.inference.general.newton import Region
 from spice.inference.refit import LARGEST
-from spice.inference.results import Results
-from spice.inference.tables import results_of
-from spice.inference.torch_fit import TorchFit
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.modules import OptionBias, ScalingParameter
 from spice.resources.rnn import BaseRNN
 from spice.sindy.stability import multiplier_rows
-
-MOST_COMPILED = 20  # parameters of a generated likelihood: more take minutes to compile
 
 Proposals = Mapping[int, Mapping[str, Equation]]
 
@@ -57,62 +47,7 @@ class Numbers:
         return [(k, 0.0) for k, _ in terms] + [(k, 1.0) for k, (module, term) in terms if module == term]
 
 
-def refine_generally(
-    network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals
-) -> tuple[dict[int, dict[str, Equation]], BaseRNN, dict[int, Results]]:
-    """Refit SINDy's equations by the likelihood of the choices, and drop terms that it does not need.
-
-    Parameters
-    ----------
-    network : BaseRNN
-        The fitted network.
-    config : SpiceConfig
-        Modules and signals.
-    dataset : DatasetRNN
-        The data.
-    proposals : mapping of int to mapping of str to Equation
-        SINDy's equations by participant number and module.
-
-    Returns
-    -------
-    equations : dict of int to dict of str to Equation
-        Refined equations.
-    model : BaseRNN
-        A copy of the network with them; with its own scaling parameters and biases refitted too.
-    results : dict of int to Results
-        Tables of estimates; no canonical form.
-    """
-    dataset = dataset[torch.isin(dataset.participants, torch.as_tensor(list(proposals)))]
-    proposals = {person: proposals[person] for person in dataset.participants.unique().tolist()}
-    exact = deepcopy(network).double().cpu().eval()
-    numbers = _numbers(exact, config, dataset, proposals)
-    fit = _compiled_fit(exact, dataset, proposals, numbers)
-    if fit is None:
-        fit = TorchFit(lambda rows: model_with(exact, proposals, numbers, rows), dataset, numbers)
-    rows = np.arange(len(proposals))
-    first = fit(numbers.start, numbers.free, rows)
-    start = fit(numbers.start, np.zeros_like(numbers.free), rows).nll
-    scored = [int(dataset[dataset.participants.numpy() == person].n_scored) for person in proposals]
-    prices = np.array([price_of_a_number(n, len(numbers.targets)) for n in scored])
-    found = eliminate(fit, numbers.region, first, numbers.free, numbers.targets, prices, start)
-    stuck = [
-        dataset.label("participant", p) for p, done in zip(proposals, found.best.converged, strict=True) if not done
-    ]
-    if stuck:
-        warnings.warn(
-            f"the likelihood's maximum was not reached for participant(s) {', '.join(map(str, stuck[:10]))}: their "
-            "numbers are approximate.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
-    model = model_with(network, proposals, numbers, found.best.numbers)
-    labels = [dataset.label("participant", person) for person in proposals]
-    equations = _equations(proposals, numbers, found.best.numbers)
-    tables = results_of(found, numbers, list(proposals.values()), equations, labels, list(network.init_values))
-    return dict(zip(proposals, equations, strict=True)), model, dict(zip(proposals, tables, strict=True))
-
-
-def _numbers(network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals) -> Numbers:
+def numbers_of(network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals) -> Numbers:
     """All terms that anybody has; what belongs to one participant alone, where the model keeps it for each."""
     sources = list({(m, term): 0 for entry in proposals.values() for m in entry for term in entry[m].coefficients})
     rows = np.array([[entry[m].coefficients.get(term, 0.0) for m, term in sources] for entry in proposals.values()])
@@ -160,44 +95,7 @@ def _region(network, config: SpiceConfig, dataset: DatasetRNN, proposals: Propos
     return Region(together, np.maximum(np.concatenate(most), np.abs(start @ together.T)))
 
 
-def _compiled_fit(network: BaseRNN, dataset: DatasetRNN, proposals: Proposals, numbers: Numbers) -> Fit | None:
-    """Newton's method on generated code; None, with a warning, where there can be none."""
-    from spice.equations.tracing import trace
-    from spice.inference.generated import GeneratedLikelihood
-
-    try:
-        model = trace(with_equations(network, proposals), {person: person for person in proposals})
-        if len(model.parameters) > MOST_COMPILED:
-            raise ModelFormError(f"its {len(model.parameters)} parameters would take minutes to compile.")
-    except ModelFormError as error:
-        warnings.warn(
-            f"the equations of {type(network).__name__} are refined by torch, slower than by compiled code: {error}",
-            SpiceWarning,
-            stacklevel=6,
-        )
-        return None
-    likelihood = GeneratedLikelihood(model, dataset)
-    base = np.array([list(model.values(person).values()) for person in proposals])
-    by_source = {parameter.source: k for k, parameter in enumerate(model.parameters.values())}
-    known = [k for k, source in enumerate(numbers.sources) if source in by_source]
-    places = [by_source[numbers.sources[k]] for k in known]
-
-    def evaluate(values: np.ndarray, rows: np.ndarray):
-        full = base[rows].copy()
-        full[:, places] = values[:, known]
-        answer = likelihood(full, rows)
-        gradient, hessian = np.zeros(values.shape), np.zeros((*values.shape, values.shape[1]))
-        gradient[:, known] = answer.gradient[:, places]
-        hessian[np.ix_(range(len(rows)), known, known)] = answer.hessian[np.ix_(range(len(rows)), places, places)]
-        return answer.nll, gradient, hessian
-
-    def fit(values: np.ndarray, free: np.ndarray, rows: np.ndarray) -> Minima:
-        return newton(evaluate, values, free, numbers.region, rows)
-
-    return fit
-
-
-def _equations(proposals: Proposals, numbers: Numbers, values: np.ndarray) -> list[dict[str, Equation]]:
+def equations_of(proposals: Proposals, numbers: Numbers, values: np.ndarray) -> list[dict[str, Equation]]:
     """Equations of each participant."""
     places = {source: k for k, source in enumerate(numbers.sources)}
     found = []
@@ -211,7 +109,7 @@ def _equations(proposals: Proposals, numbers: Numbers, values: np.ndarray) -> li
 
 def model_with(network: BaseRNN, proposals: Proposals, numbers: Numbers, values: np.ndarray) -> BaseRNN:
     """A copy of the network with equations, scaling parameters and biases of these values."""
-    equations = _equations(proposals, numbers, values)
+    equations = equations_of(proposals, numbers, values)
     model = with_equations(network, dict(zip(proposals, equations, strict=True)))
     with torch.no_grad():
         for k, (kind, name) in enumerate(numbers.sources):
