@@ -88,8 +88,9 @@ def show_rates(rates: dict[str, Any]) -> str:
 
 
 def show_correlation(entry: dict[str, Any] | None) -> str:
-    """Correlation in those who have the parameter, truly and as found, their number, and over all people."""
+    """Correlations (Pearson's / of ranks) in those who have the parameter, truly and as found, and over all people."""
     if entry is None:
         return ""
-    both, everybody = (f"{entry[key]:.2f}" if np.isfinite(entry[key]) else "-" for key in ("both", "all"))
-    return f"{both} ({entry['n_both']}), {everybody}"
+    keys = ("both", "ranks_both", "all", "ranks_all")
+    both, ranks, everybody, all_ranks = (f"{entry[key]:.2f}" if np.isfinite(entry[key]) else "-" for key in keys)
+    return f"{both} / {ranks} ({entry['n_both']}), {everybody} / {all_ranks}"

@@ -151,7 +151,7 @@ def show(out: dict[str, Any]) -> None:
     for mechanism in oracle.MECHANISMS:
         cells = [show_rates(entry["mechanisms"][mechanism]) for entry in methods.values()]
         print(f"{mechanism:<14}" + "".join(f"{cell:<40}" for cell in cells))
-    print("correlation with the truth: of those with both, of all")
+    print("correlation / of ranks: those with both, all")
     for name in oracle.NAMES:
         cells = [show_correlation(entry.get("parameters", {}).get(name)) for entry in methods.values()]
         print(f"{name:<14}" + "".join(f"{cell:<40}" for cell in cells))

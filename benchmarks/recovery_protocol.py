@@ -163,10 +163,10 @@ def show(out: dict[str, Any]) -> None:
         there, absent = (cells[0][kind]["n"] for kind in ("true_positive", "false_positive"))
         texts = "".join(f"{show_rates(cell):<40}" for cell in cells)
         print(f"{name:<14}{published:>10} {there:>6} {absent:>5}   {texts}{cells[1]['unread']:.2f}")
-    print(f"{'correlation with the truth: of those with both, of all':<58}{'oracle':<24}SPICE")
+    print(f"{'correlation / of ranks: those with both, all':<58}{'oracle':<36}SPICE")
     for name in oracle.NAMES:
         cells = [out[method]["parameters"][name] for method in ("oracle", "spice")]
-        texts = "".join(f"{show_correlation(cell):<24}" for cell in cells)
+        texts = "".join(f"{show_correlation(cell):<36}" for cell in cells)
         print(f"{name:<58}{texts}")
     for method in ("oracle", "spice"):
         if "calibration" in out[method]:

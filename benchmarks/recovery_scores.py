@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 BINS = np.linspace(0.0, 1.0, 11)
 
@@ -33,7 +33,7 @@ def detection(found: np.ndarray, present: np.ndarray, unread: np.ndarray | None 
 
 
 def correlation(found: np.ndarray, true: np.ndarray, both: np.ndarray) -> dict[str, Any]:
-    """Pearson's correlation of estimates with the truth.
+    """Pearson's correlation of estimates with the truth, and Spearman's, which one wild estimate does not swamp.
 
     Parameters
     ----------
@@ -42,7 +42,14 @@ def correlation(found: np.ndarray, true: np.ndarray, both: np.ndarray) -> dict[s
     both : np.ndarray of bool, shape (n_people,)
         People in whom it was found and is there.
     """
-    return {"both": _pearson(found[both], true[both]), "n_both": int(both.sum()), "all": _pearson(found, true)}
+    ranks = (rankdata(found[both]), rankdata(true[both]))
+    return {
+        "both": _pearson(found[both], true[both]),
+        "n_both": int(both.sum()),
+        "all": _pearson(found, true),
+        "ranks_both": _pearson(*ranks),
+        "ranks_all": _pearson(rankdata(found), rankdata(true)),
+    }
 
 
 def _pearson(first: np.ndarray, second: np.ndarray) -> float:
