@@ -31,22 +31,25 @@ from spice.resources.dataset import DatasetRNN
 FIELD = {"reward": "beta", "forgetting": "forgetting", "choice": "perseveration"}
 FIELD |= {"slow choice": "alpha_choice", "asymmetry": "alpha_reward"}
 STATES = {"x_value_reward": ("reward", "forgetting", "asymmetry"), "x_value_choice": ("choice", "slow choice")}
+METHODS = ("oracle", "oracle, start estimated", "spice")
 PUBLISHED = {"reward": 0.85, "forgetting": 0.48, "choice": 0.29, "asymmetry": 0.30}  # an oracle's, at <= .02 false ones
 
 
 # ---------------------------------------------------------------------- methods
 
 
-def by_oracle(people: People) -> Found:
-    """Picks of the Bayesian information criterion among the sub-models of the true family."""
+def by_oracle(people: People, start_known: bool) -> tuple[Found, np.ndarray]:
+    """Picks of the Bayesian information criterion among the sub-models of the true family; parameters and start."""
     everybody = zip(people.choices[:, :BLOCKS], people.rewards[:, :BLOCKS], strict=True)
-    picks = [oracle.pick(*person) for person in everybody]
-    return Found(
+    picks = [oracle.pick(*person, start_known) for person in everybody]
+    parameters = np.array([pick.parameters for pick in picks])
+    found = Found(
         {name: np.array([name in pick.mechanisms for pick in picks]) for name in oracle.MECHANISMS},
-        np.array([pick.parameters for pick in picks]),
+        parameters[:, : len(oracle.NAMES)],
         {name: np.zeros(len(picks), bool) for name in oracle.MECHANISMS},
         {name: np.array([pick.inclusion[name] for pick in picks]) for name in oracle.MECHANISMS},
     )
+    return found, parameters
 
 
 def by_spice(estimator: SpiceEstimator) -> Found:
@@ -100,8 +103,9 @@ def run(n_people: int, peer_people: int, peer_env: Path, seed: int = 0) -> dict[
     """
     people = simulate(n_people, seed)
     begin = time.perf_counter()
-    best = by_oracle(people)
+    best, best_parameters = by_oracle(people, start_known=True)
     oracle_seconds = time.perf_counter() - begin
+    fair, fair_parameters = by_oracle(people, start_known=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpiceWarning)
         estimator = SpiceEstimator(random_state=seed).fit(people.train)
@@ -113,17 +117,19 @@ def run(n_people: int, peer_people: int, peer_env: Path, seed: int = 0) -> dict[
     others = sorted(set().union(*names) - known)
     out: dict[str, Any] = {
         "people": n_people, "seed": seed, "published_oracle": PUBLISHED,
-        "oracle": compare(best, people), "spice": compare(found, people),
+        "oracle": compare(best, people), "oracle, start estimated": compare(fair, people),
+        "spice": compare(found, people),
         "nll_true": float(true.mean()),
         "nll_minus_true": {
             "spice": gap(equations, true), "network": gap(network, true),
-            "oracle": gap(mean_nll(people, best.parameters), true),
+            "oracle": gap(mean_nll(people, best_parameters), true),
+            "oracle, start estimated": gap(mean_nll(people, fair_parameters), true),
         },
         "outside_the_family": {name: sum(name in entry for entry in names) for name in others},
         "people_outside_the_family": scores.share(np.array([bool(entry - known) for entry in names])),
         "seconds": {"oracle": oracle_seconds} | estimator.timing_,
         "warnings": sorted({f"{type(entry.message).__name__}: {entry.message}" for entry in caught}),
-        "each": each(people, {"oracle": best, "spice": found}),
+        "each": each(people, {"oracle": best, "oracle, start estimated": fair, "spice": found}),
     }  # fmt: skip
     show(out)
     if peer_people:
@@ -131,7 +137,7 @@ def run(n_people: int, peer_people: int, peer_env: Path, seed: int = 0) -> dict[
         few = people.part(n)
         out["peer"] = protocol_peer.run(few, true[:n], peer_env)
         out["peer"]["others"] = {"SPICE": compare(found.part(n), few), "oracle": compare(best.part(n), few)}
-        picked = mean_nll(few, best.parameters[:n])
+        picked = mean_nll(few, best_parameters[:n])
         out["peer"]["others_nll_minus_true"] = {"SPICE": gap(equations[:n], true[:n]), "oracle": gap(picked, true[:n])}
         protocol_peer.show(out["peer"])
     return out
@@ -156,19 +162,19 @@ def each(people: People, methods: dict[str, Found]) -> dict[str, Any]:
 def show(out: dict[str, Any]) -> None:
     """Print the tables of the oracle and of SPICE."""
     print(f"\nthe peer's protocol, {out['people']} people: found where it is there / where it is not, 95 % intervals")
-    print(f"{'':<14}{'published':>10} {'there':>6} {'not':>5}   {'oracle':<40}{'SPICE':<40}unread")
+    print(f"{'':<14}{'published':>10} {'there':>6} {'not':>5}   " + "".join(f"{m:<34}" for m in METHODS) + "unread")
     for name in oracle.MECHANISMS:
-        cells = [out[method]["mechanisms"][name] for method in ("oracle", "spice")]
+        cells = [out[method]["mechanisms"][name] for method in METHODS]
         published = f"{PUBLISHED[name]:.2f}" if name in PUBLISHED else ""
         there, absent = (cells[0][kind]["n"] for kind in ("true_positive", "false_positive"))
-        texts = "".join(f"{show_rates(cell):<40}" for cell in cells)
-        print(f"{name:<14}{published:>10} {there:>6} {absent:>5}   {texts}{cells[1]['unread']:.2f}")
-    print(f"{'correlation / of ranks: those with both, all':<58}{'oracle':<36}SPICE")
+        texts = "".join(f"{show_rates(cell):<34}" for cell in cells)
+        print(f"{name:<14}{published:>10} {there:>6} {absent:>5}   {texts}{cells[-1]['unread']:.2f}")
+    print(f"{'correlation / of ranks: those with both, all':<46}" + "".join(f"{m:<34}" for m in METHODS))
     for name in oracle.NAMES:
-        cells = [out[method]["parameters"][name] for method in ("oracle", "spice")]
-        texts = "".join(f"{show_correlation(cell):<36}" for cell in cells)
-        print(f"{name:<58}{texts}")
-    for method in ("oracle", "spice"):
+        cells = [out[method]["parameters"][name] for method in METHODS]
+        texts = "".join(f"{show_correlation(cell):<34}" for cell in cells)
+        print(f"{name:<46}{texts}")
+    for method in METHODS:
         if "calibration" in out[method]:
             show_calibration(method, out[method])
     gaps = ", ".join(f"{k} {v['mean']:.4f} ({v['se']:.4f})" for k, v in out["nll_minus_true"].items())

@@ -30,13 +30,23 @@ def test_likelihood_is_that_of_the_other_oracle():
         assert nll == pytest.approx(expected, rel=1e-12)
 
 
-def test_gradient_is_that_of_finite_differences():
+@pytest.mark.parametrize("parameters", [PARAMETERS, np.append(PARAMETERS, 0.2)])
+def test_gradient_is_that_of_finite_differences(parameters):
     choices, outcomes = play(1, alpha_reward=0.3)
     rewards = received(choices, outcomes)
-    _, gradient = oracle.nll_and_gradient(PARAMETERS, choices, rewards)
-    for k, step in enumerate(1e-5 * np.eye(len(PARAMETERS))):
-        ahead, back = (oracle.nll_and_gradient(PARAMETERS + s, choices, rewards)[0] for s in (step, -step))
+    _, gradient = oracle.nll_and_gradient(parameters, choices, rewards)
+    for k, step in enumerate(1e-5 * np.eye(len(parameters))):
+        ahead, back = (oracle.nll_and_gradient(parameters + s, choices, rewards)[0] for s in (step, -step))
         assert gradient[k] == pytest.approx((ahead - back) / 2e-5, rel=1e-6)
+
+
+def test_the_start_is_known_or_estimated():
+    choices, outcomes = play(5, n_sessions=30, alpha_reward=0.3, start=0.0)
+    rewards, model = received(choices, outcomes), frozenset({"reward"})
+    known, estimated = (oracle.fit(model, choices, rewards, start_known) for start_known in (True, False))
+    assert known[1][6] == oracle.START and abs(estimated[1][6]) < 0.4 and estimated[0] < known[0]
+    named = dict(zip((*oracle.NAMES, "initial_value"), estimated[1], strict=True))
+    assert estimated[0] == pytest.approx(-recovery_oracle.log_likelihood(named, choices, outcomes), rel=1e-12)
 
 
 def test_sub_models_are_those_whose_mechanisms_have_something_to_act_on():
@@ -70,7 +80,7 @@ def test_clear_mechanisms_are_picked_and_estimated():
     def gradient(numbers):
         return spread @ oracle.nll_and_gradient(numbers @ spread + oracle.NEUTRAL * ~spread.any(0), choices, rewards)[1]
 
-    best = (spread @ found.parameters) / spread.sum(1)
+    best = (spread @ found.parameters[:6]) / spread.sum(1)
     hessian = np.array([(gradient(best + s) - gradient(best - s)) / (2 * step) for s in step * np.eye(len(best))])
     errors = np.sqrt(np.diag(np.linalg.inv(hessian)))
     assert (np.abs(best - spread @ truth / spread.sum(1)) < 3.5 * errors).all()
