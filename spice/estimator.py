@@ -261,6 +261,7 @@ class SpiceEstimator(FittedSpice):
                 own, visited, to_distil = pooled(dataset), pooled(visited), [0]
             model.read_design(own)
             set_input_scales(model, dataset)
+            self._check_sessions(pooled(dataset) if model.n_participants == 1 else dataset)
             collect_samples(model, self._config, visited)  # a wrong configuration shows before the fit, not after
             history = self._train(model, own)
         self._forget()
@@ -371,6 +372,16 @@ class SpiceEstimator(FittedSpice):
             raise DataError(
                 f"the data label {known} participants, but there are more (by number, or n_participants="
                 f"{self.n_participants}); leave n_participants out, and give every participant a label."
+            )
+
+    def _check_sessions(self, dataset: DatasetRNN) -> None:
+        """Cross-validation leaves sessions out: everybody needs two."""
+        people, counts = dataset.participants.unique(return_counts=True)
+        if self.refine and self.criterion == "cv" and int(counts.min()) < 2:
+            label = dataset.label("participant", int(people[counts.argmin()]))
+            raise DataError(
+                f"criterion='cv' holds out whole sessions, but participant {label!r} has one session only: choose "
+                "another criterion, or tell the sessions (blocks) apart in the data."
             )
 
     @staticmethod

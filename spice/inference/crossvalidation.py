@@ -10,7 +10,7 @@ FOLDS = 10
 
 
 def held_out_nll(refit: Refit, trials: Trials, fits: Fits, n_folds: int = FOLDS) -> np.ndarray:
-    """Negative log-likelihood of each session, from the other folds' estimates, added up.
+    """Negative log-likelihood of each fold, from the other folds' estimates.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def held_out_nll(refit: Refit, trials: Trials, fits: Fits, n_folds: int = FOLDS)
 
     Returns
     -------
-    np.ndarray, shape (n_structures,)
+    np.ndarray, shape (n_folds, n_structures)
         Nats.
 
     Raises
@@ -48,4 +48,21 @@ def held_out_nll(refit: Refit, trials: Trials, fits: Fits, n_folds: int = FOLDS)
     fitted_on, scored_on = (np.repeat(part, len(fits)) for part in (groups[:n_folds], groups[n_folds:]))
     rows = np.tile(np.arange(len(fits)), n_folds)
     found = again(fits.rows[rows], fitted_on, fits.numbers[rows])
-    return again.nll(found, scored_on).reshape(n_folds, len(fits)).sum(0)
+    return again.nll(found, scored_on).reshape(n_folds, len(fits))
+
+
+def simplest_of_the_best(nll: np.ndarray, sizes: np.ndarray) -> int:
+    """The smallest structure that predicts within one standard error of the best (Hastie et al. 2009, section 7.10).
+
+    Parameters
+    ----------
+    nll : np.ndarray, shape (n_folds, n_structures)
+        Negative log-likelihood of folds that were left out.
+    sizes : np.ndarray of int, shape (n_structures,)
+        Numbers of each structure; of equal ones, the one that predicts better is taken.
+    """
+    total = nll.sum(0)
+    worse = nll - nll[:, [total.argmin()]]
+    error = worse.std(0, ddof=1) * np.sqrt(len(nll))
+    good = np.flatnonzero(total - total.min() <= error)
+    return int(good[np.lexsort((total[good], sizes[good]))[0]])

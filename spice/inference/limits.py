@@ -3,10 +3,11 @@
 from copy import copy
 
 import numpy as np
+from scipy.spatial import ConvexHull, QhullError
 
 from spice.inference.build import Problem
 
-MOST_INPUTS = 16  # different inputs of a module at which limits are checked; of more, those at the extremes
+FEW_INPUTS = 16  # different inputs of a module: all are looked at; of more, those that limits can depend on
 ROUNDING = 1e-9
 # half-widths of intervals, in logit units, from which a state must not escape where higher powers of it are present
 INTERVALS = np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0])
@@ -16,19 +17,28 @@ GRID = np.linspace(-1.0, 1.0, 33)
 class Limits:
     """What every participant's equations must keep.
 
-    A state's multiplier stays within [-1, 1] for each input met. Where squares or higher powers of the state are
-    present, some interval around the start must not be left either, whatever inputs follow in whatever order.
+    For each input met, a choice trace's multiplier stays within [-1, 1], a value's within [0, 1]: learning and
+    forgetting rates above 1 are no mechanism, and what they gain on few choices they lose on others. Where squares or
+    higher powers of the state are present, some interval around the start must not be left either, whatever inputs
+    follow in whatever order.
 
     Parameters
     ----------
     problem : Problem
         Candidate terms and trials.
+
+    Attributes
+    ----------
+    least : np.ndarray, shape (n_modules,)
+        Smallest multiplier of each module's state.
     """
 
     def __init__(self, problem: Problem):
         self._library = problem.library
+        states = [module.state for module in self._library.modules]
+        self.least = np.where(self._library.is_value[states], 0.0, -1.0)
         groups, modules = range(problem.trials.n_groups), range(len(self._library.modules))
-        found = [[_extreme_inputs(problem.places(group, module)) for module in modules] for group in groups]
+        found = [[_extreme_inputs(problem.places(group, m), self._crossed(m)) for m in modules] for group in groups]
         most = max(max(map(len, row)) for row in found)
         self._inputs = np.zeros((len(groups), len(modules), max(most, 1), len(self._library.factors)))
         self._inputs[..., 0] = 1.0  # the empty product
@@ -42,6 +52,11 @@ class Limits:
         found = copy(self)
         found._inputs = self._inputs[group]
         return found
+
+    def _crossed(self, module: int) -> np.ndarray:
+        """Products of inputs that stand beside a module's state."""
+        library = self._library
+        return np.unique(library.factor[(library.module == module) & (library.powers > 0) & library.reads])
 
     def kept(self, coefficients: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Which rows keep the limits.
@@ -61,7 +76,7 @@ class Limits:
         kept = np.ones(len(group), bool)
         for module in range(len(library.modules)):
             multipliers = self._polynomials(coefficients, group, module)[1]
-            kept &= (np.abs(multipliers) <= 1 + ROUNDING).all(1)
+            kept &= ((multipliers >= self.least[module] - ROUNDING) & (multipliers <= 1 + ROUNDING)).all(1)
         powers = coefficients[:, : library.n_terms] * (library.powers > 1) != 0
         for state in range(len(library.states)):
             at = np.flatnonzero(kept & powers[:, library.state == state].any(1))
@@ -94,10 +109,20 @@ class Limits:
         return np.asarray(held.any(1))
 
 
-def _extreme_inputs(places: np.ndarray) -> np.ndarray:
-    """Different inputs: all of them, or those at which some product is smallest or largest."""
+def _extreme_inputs(places: np.ndarray, crossed: np.ndarray) -> np.ndarray:
+    """Different inputs: all of them, or the corners of what multipliers depend on and the extremes of the rest.
+
+    A multiplier is a linear function of the products that stand beside the state: it is largest at a corner of their
+    convex hull.
+    """
     different = np.unique(places, axis=0)
-    if len(different) <= MOST_INPUTS:
+    if len(different) <= FEW_INPUTS:
         return different
-    rows = np.unique(np.concatenate([different.argmin(0), different.argmax(0)]))
-    return different[rows[:MOST_INPUTS]]
+    rows = [different.argmin(0), different.argmax(0)]
+    varying = crossed[np.ptp(different[:, crossed], axis=0) > 0]
+    if len(varying) > 1:
+        try:
+            rows.append(ConvexHull(different[:, varying]).vertices)
+        except QhullError:  # they lie in a plane: of such inputs each is looked at
+            return different
+    return different[np.unique(np.concatenate(rows))]

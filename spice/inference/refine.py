@@ -10,7 +10,7 @@ from spice.equations import Equation, with_equations
 from spice.errors import ModelFormError
 from spice.inference.build import Problem, pose
 from spice.inference.criteria import UNUSUAL, Criterion, penalty_of
-from spice.inference.crossvalidation import held_out_nll
+from spice.inference.crossvalidation import held_out_nll, simplest_of_the_best
 from spice.inference.gauge import network_equations
 from spice.inference.likelihood import Likelihood
 from spice.inference.limits import Limits
@@ -186,12 +186,14 @@ class Refinement:
         return Refined(equations, coefficients[self.problem.library.n_terms :], fit, visited, n_scored)
 
     def _best_held_out(self, visited: Visited) -> int:
-        """Of the structures that the information criterion does not rule out, the one that predicts best."""
+        """Of the structures that the information criterion does not rule out, the simplest of the best predictors."""
         scores = np.array(visited.scores)
         order = np.argsort(scores)[:MOST_HELD_OUT]
         order = order[scores[order] <= scores.min() + RULED_OUT]
-        nll = held_out_nll(self._refit, self.problem.trials, Fits.concatenate([visited.fits[i] for i in order]))
-        return int(order[nll.argmin()])
+        fits = Fits.concatenate([visited.fits[i] for i in order])
+        nll = held_out_nll(self._refit, self.problem.trials, fits)
+        sizes = np.delete(fits.rows.free, self.layout.starts, axis=1).sum(1)
+        return int(order[simplest_of_the_best(nll, sizes)])
 
     def _calibrated(
         self, group: int, moves: Moves, n_scored: int, proposal: Mapping[str, Equation] | None
@@ -207,6 +209,8 @@ class Refinement:
         narrow = Search(self.layout, decided, group, strict, visited)
         found = yield from narrow.run(*self._first_structures(decided, proposal))
         best = found.fits[found.best()]
+        for key, place in found.places.items():
+            wide.keep(key, found.fits[place])
         # terms that share overwhelming evidence are none of them sure, and still one of them has to stay
         everything = Fits.concatenate(visited.fits)
         scores = narrow.score(everything)

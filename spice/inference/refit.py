@@ -40,6 +40,8 @@ class Fits:
         Negative log-likelihood, nats.
     fisher : np.ndarray, shape (n_rows, n_numbers, n_numbers)
         Expected information of the choices about the free numbers, without the priors'.
+    prior : np.ndarray, shape (n_rows, n_numbers)
+        Precision of each free number's prior.
     converged : np.ndarray of bool, shape (n_rows,)
         Whether no step promises more.
     """
@@ -50,6 +52,7 @@ class Fits:
     loss: np.ndarray
     nll: np.ndarray
     fisher: np.ndarray
+    prior: np.ndarray
     converged: np.ndarray
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class Fits:
         return Fits(rows, *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[1:]))
 
 
-_FIELDS = ("rows", "group", "numbers", "loss", "nll", "fisher", "converged")
+_FIELDS = ("rows", "group", "numbers", "loss", "nll", "fisher", "prior", "converged")
 
 
 class Refit:
@@ -148,7 +151,7 @@ class Refit:
                 break
             step = _damped_step(theta[at], gradient[at], curvature[at], damping[at], free[at], low[at], high[at])
             promised = -(gradient[at] * step).sum(1) / 2
-            small = (promised >= 0) & (promised < enough[at])
+            small = (promised >= 0) & (promised * (1 + damping[at]) < enough[at])  # a step may be short for damping
             converged[at[small]] = True
             going[at[small]] = False
             at, step = at[~small], step[~small]
@@ -174,7 +177,7 @@ class Refit:
         prior = self._layout.precisions * free
         nll = loss - (prior * numbers**2).sum(1) / 2
         fisher = inverse.transpose(0, 2, 1) @ curvature @ inverse - prior[:, :, None] * np.eye(n)
-        return Fits(rows, group, numbers, loss, nll, fisher, converged)
+        return Fits(rows, group, numbers, loss, nll, fisher, prior, converged)
 
     def _evaluate(self, rows: Structures, group, theta, basis, pull=None):
         """Loss, gradient and curvature, priors included, by the bounded numbers."""
@@ -204,19 +207,27 @@ class Refit:
         n_rows, n = rows.free.shape
         basis = np.tile(np.eye(n), (n_rows, 1, 1))
         low, high = np.full((n_rows, n), -LARGEST), np.full((n_rows, n), LARGEST)
-        for own, interactions in zip(self._likelihood.library.own, self._interactions, strict=True):
+        usual, least_kept = self._layout.usual, self._limits.least
+        for m, (own, interactions) in enumerate(zip(self._likelihood.library.own, self._interactions, strict=True)):
             if own < 0:
                 continue
-            low[:, own], high[:, own] = -1.0, 1.0
+            low[:, own], high[:, own] = least_kept[m], 1.0
             alone = rows.free[:, interactions].sum(1) == 1
             for term in interactions:
-                at = np.flatnonzero(alone & rows.free[:, term] & rows.free[:, own])
+                at = np.flatnonzero(alone & rows.free[:, term])
                 least, most = self._extent[group[at], term].T
                 at, least, most = (part[most > least] for part in (at, least, most))
+                fixed = ~rows.free[at, own]
+                for part, extreme in ((at[fixed], least[fixed]), (at[fixed], most[fixed])):
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        ends = np.sort(np.array([[least_kept[m] - usual[m]], [1.0 - usual[m]]]) / extreme, axis=0)
+                    low[part, term] = np.maximum(low[part, term], np.where(extreme == 0, -LARGEST, ends[0]))
+                    high[part, term] = np.minimum(high[part, term], np.where(extreme == 0, LARGEST, ends[1]))
+                at, least, most = (part[~fixed] for part in (at, least, most))
                 width = most - least
                 basis[at, term, term], basis[at, term, own] = 1 / width, -1 / width
                 basis[at, own, term], basis[at, own, own] = -least / width, 1 + least / width
-                low[at, term], high[at, term] = -1.0, 1.0
+                low[at, term], high[at, term] = least_kept[m], 1.0
         return basis, low, high
 
     def _share_within_limits(self, rows: Structures, group, theta, step, basis) -> np.ndarray:

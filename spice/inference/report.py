@@ -196,8 +196,11 @@ class Report:
             terms = range(library.first[number], library.first[number + 1])
             most = max(self._inclusion[term] for term in terms)
             found |= {(module.name, library.names[term]): float(self._inclusion[term]) for term in terms}
-            for term in ("1", module.name):  # shifted, or carried on unchanged
+            for term in ("1", module.name):  # shifted
                 found[module.name, term] = max(found.get((module.name, term), 0.0), float(most))
+            own = library.own[number]
+            if own >= 0 and not layout.present(self._found.fit.rows)[0, own]:
+                found[module.name, module.name] = 1.0  # carried on unchanged: no discovery, and always there
         for k, number in enumerate(layout.biases.tolist()):
             found["bias", f"bias_{k}"] = float(self._inclusion[number])
         return found

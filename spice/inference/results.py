@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spice.equations import Equation
-from spice.inference.canonical import Gauge
+from spice.inference.canonical import RATES, Gauge
 from spice.inference.textbook import canonical_equations, canonical_lines
 from spice.inference.uncertainty import Estimate
 
@@ -57,9 +57,20 @@ class CanonicalForm:
         return {name: entry.value for name, entry in self.estimates.items()}
 
     @property
+    def weakly_identified(self) -> list[str]:
+        """Parameters of which the choices say little, by their standard errors.
+
+        Rates: above 0.2. Starts and targets of values: above 1.5 logits. Others: above the estimate itself.
+        """
+        beta = abs(self.parameters.get("beta", 0.0))
+        limits = {name: 0.2 for name in RATES}
+        limits |= {name: 1.5 / beta if beta else np.inf for name in ("initial_value", "forgetting_target")}
+        return [name for name, entry in self.estimates.items() if entry.se > limits.get(name, abs(entry.value))]
+
+    @property
     def equations(self) -> "dict[str, sympy.Expr]":
         """The updates as sympy expressions."""
-        return canonical_equations(self.parameters)
+        return canonical_equations(self.parameters, self.unread)
 
     def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""
@@ -145,9 +156,11 @@ def table(rows: list[list[Any]], columns: Sequence[str] = COLUMNS) -> "pd.DataFr
 
 def canonical_block(results: Results) -> list[str]:
     """Lines that are printed below the equations: the canonical form, and what the data do not decide on."""
-    lines = canonical_lines(results.canonical.estimates)
+    lines = canonical_lines(results.canonical.estimates, results.canonical.unread)
     if not lines and not results.canonical.unread:
         lines = ["no term is supported by the choices: logits = 0"]
+    if results.canonical.weakly_identified:
+        lines.append(f"weakly identified: {', '.join(results.canonical.weakly_identified)}")
     lines += [f"{name}: no canonical form, see its equations above" for name in results.canonical.unread]
     if len(results.undecided):
         terms = [f"{row.term} in {row.module} ({row.inclusion:.0%})" for row in results.undecided.itertuples()]

@@ -19,6 +19,9 @@ from spice.inference.structure import Layout, Structures
 from spice.inference.together import Dialogue, ToEvaluate, ToFit
 
 TRIED = 6  # neighbours refitted at a time
+BETTER = 1.0  # units of the criterion by which a prediction must beat a fit for this to be tried again
+WORSE = 1e-3  # nats by which a structure may be fitted worse than a part of it
+REPAIRS = 5  # rounds of such fits
 PATIENCE = 2  # such batches without a better one before a structure is taken as the best around
 
 
@@ -90,8 +93,10 @@ class Search:
         numbers : np.ndarray, shape (n_starts, n_numbers)
             First estimates there.
         """
-        for place in (yield from self._visit(starts, numbers)):
+        unknown = np.full(len(starts), np.inf)
+        for place in (yield from self._visit(starts, numbers, unknown)):
             yield from self._climb(place)
+        yield from self._repair()
         return self.visited
 
     def _climb(self, place: int) -> Dialogue[None]:
@@ -111,7 +116,7 @@ class Search:
                 at = at[predicted[at] < scores[place] + one_more]
                 if not len(at):
                     break
-                tried = yield from self._visit(neighbours[at], numbers[at])
+                tried = yield from self._visit(neighbours[at], numbers[at], predicted[at])
                 best = min(tried, key=scores.__getitem__)
                 if scores[best] < scores[place] - 1e-6:
                     better = best
@@ -120,19 +125,48 @@ class Search:
                 return
             place = better
 
-    def _visit(self, rows: Structures, numbers: np.ndarray) -> Dialogue[list[int]]:
-        """Fit those that are new; places of all."""
-        keys = rows.keys()
-        new = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.visited.places}
-        unknown = [i for key, i in new.items() if key not in self._known.places]
-        fitted: dict[bytes, Fits] = {}
-        if unknown:
-            fits = yield ToFit(self._group, rows[unknown], numbers[unknown])
-            fitted = {keys[i]: fits[[n]] for n, i in enumerate(unknown)}
-        for key in new:
-            fit = fitted[key] if key in fitted else self._known.fits[self._known.places[key]]
-            self.visited.add(key, fit, float(self.score(fit)[0]))
-        return [self.visited.places[key] for key in keys]
+    def _visit(self, rows: Structures, numbers: np.ndarray, predicted: np.ndarray) -> Dialogue[list[int]]:
+        """Fit those that are new, or that promise to be better than they were found; places of all."""
+        visited, keys = self.visited, rows.keys()
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        for key in first:
+            if key not in visited.places and key in self._known.places:
+                fit = self._known.fits[self._known.places[key]]
+                visited.add(key, fit, float(self.score(fit)[0]))
+        wanted = [
+            i
+            for key, i in first.items()
+            if key not in visited.places or predicted[i] < visited.scores[visited.places[key]] - BETTER
+        ]
+        if wanted:
+            fits = yield ToFit(self._group, rows[wanted], numbers[wanted])
+            for n, i in enumerate(wanted):
+                self.keep(keys[i], fits[[n]])
+        return [visited.places[key] for key in keys]
+
+    def keep(self, key: bytes, fit: Fits) -> None:
+        """A fit of a structure, unless a better one is there."""
+        visited, score = self.visited, float(self.score(fit)[0])
+        if key not in visited.places:
+            visited.add(key, fit, score)
+        elif score < visited.scores[visited.places[key]]:
+            visited.fits[visited.places[key]], visited.scores[visited.places[key]] = fit, score
+
+    def _repair(self) -> Dialogue[None]:
+        """Fit again whatever fits worse than a part of it: from there it cannot end worse."""
+        layout, visited = self._layout, self.visited
+        keys = list(visited.places)
+        for _ in range(REPAIRS):
+            fits = Fits.concatenate(visited.fits)
+            free, tied, driven = fits.rows.free, fits.rows.tied, layout.driven(layout.present(fits.rows))
+            part = (free[:, None] <= free).all(2) & (tied[:, None] == tied).all(2) & (driven[:, None] == driven).all(2)
+            loss = np.where(part, fits.loss[:, None], np.inf)
+            wrong = np.flatnonzero(loss.min(0) < fits.loss - WORSE)
+            if not len(wrong):
+                return
+            again = yield ToFit(self._group, fits.rows[wrong], fits.numbers[loss[:, wrong].argmin(0)])
+            for n, place in enumerate(wrong.tolist()):
+                self.keep(keys[place], again[[n]])
 
     def score(self, fits: Fits) -> np.ndarray:
         """The criterion of fits, shape (n_rows,)."""

@@ -1,6 +1,6 @@
 """The canonical form as people read it: sympy equations and lines of text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spice.equations import format_number
@@ -19,13 +19,15 @@ GREEK = {
 }
 
 
-def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Expr]":
+def canonical_equations(parameters: Mapping[str, float], unread: Sequence[str] = ()) -> "dict[str, sympy.Expr]":
     """The updates in the canonical gauge, in symbols named as the parameters.
 
     Parameters
     ----------
     parameters : mapping of str to float
         The parameters of the model; only their names matter.
+    unread : sequence of str
+        States without a canonical form, which stand in the logits by their own names.
 
     Returns
     -------
@@ -59,22 +61,27 @@ def canonical_equations(parameters: Mapping[str, float]) -> "dict[str, sympy.Exp
         logits += symbols["perseveration"] * k
     if any(name.startswith("bias") for name in parameters):
         logits += sympy.Symbol("bias")
+    for state in unread:
+        logits += sympy.Symbol(state)
     found["logits"] = logits
     return found
 
 
-def canonical_lines(estimates: Mapping[str, Estimate]) -> list[str]:
+def canonical_lines(estimates: Mapping[str, Estimate], unread: Sequence[str] = ()) -> list[str]:
     """The canonical form as lines of text: updates with their numbers, then parameters with intervals.
 
     Parameters
     ----------
     estimates : mapping of str to Estimate
         The parameters.
+    unread : sequence of str
+        States without a canonical form, which stand in the logits by their own names.
     """
     if not estimates:
         return []
     value = {name: format_number(entry.value) for name, entry in estimates.items()}
-    lines, logits = [], []
+    lines: list[str] = []
+    logits: list[str] = []
     if "beta" in estimates:
         if "alpha" in estimates:
             lines.append(f"Q ← Q + {value['alpha']} (r − Q)   chosen option")
@@ -91,9 +98,10 @@ def canonical_lines(estimates: Mapping[str, Estimate]) -> list[str]:
         rate = value.get("alpha_choice")
         lines.append("K = 1[last choice]" if rate is None else f"K ← K + {rate} (1[chosen] − K)   all options")
         logits.append(f"{value['perseveration']} K")
-    lines.append(
-        "logits = " + (" + ".join(logits + (["bias"] if any(n.startswith("bias") for n in value) else [])) or "0")
-    )
+    logits += unread
+    if any(name.startswith("bias") for name in value):
+        logits.append("bias")
+    lines.append("logits = " + (" + ".join(logits).replace("+ -", "- ") or "0"))
     return lines + [_with_interval(name, entry) for name, entry in estimates.items()]
 
 

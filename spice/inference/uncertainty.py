@@ -37,9 +37,9 @@ class Estimate:
 
 
 def covariance(fit: Fits) -> np.ndarray:
-    """Covariance of the free numbers of one fit, from the expected information.
+    """Covariance of the free numbers of one fit, from the expected information and the priors.
 
-    Numbers at a bound (a multiplier of 1 or -1) count as known; rows of those that the data cannot identify are NaN.
+    Numbers as large as they may be count as known; rows of those that the data alone cannot identify are NaN.
 
     Parameters
     ----------
@@ -55,10 +55,11 @@ def covariance(fit: Fits) -> np.ndarray:
     found = np.zeros(fit.fisher.shape[1:])
     if not len(free):
         return found
-    values, vectors = np.linalg.eigh(fit.fisher[0][np.ix_(free, free)])
-    known = values > UNKNOWN
-    inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T
-    lost = (np.abs(vectors[:, ~known]) > 0.1).any(1)
+    information = fit.fisher[0][np.ix_(free, free)]
+    values, vectors = np.linalg.eigh(information)
+    known = vectors[:, values > UNKNOWN]
+    inverse = known @ np.linalg.inv(known.T @ (information + np.diag(fit.prior[0, free])) @ known) @ known.T
+    lost = (np.abs(vectors[:, values <= UNKNOWN]) > 0.1).any(1)
     inverse[lost], inverse[:, lost] = np.nan, np.nan
     found[np.ix_(free, free)] = inverse
     return found

@@ -423,7 +423,16 @@ def two_values(helpers, played):
         numbers[helpers.number_of(layout, *key)] = value
     numbers[layout.starts] = 1.0, 2.0
     row, n = helpers.structure(layout, keys), layout.n_numbers
-    fit = Fits(row, np.zeros(1, int), numbers[None], np.zeros(1), np.zeros(1), np.eye(n)[None], np.ones(1, bool))
+    fit = Fits(
+        row,
+        np.zeros(1, int),
+        numbers[None],
+        np.zeros(1),
+        np.zeros(1),
+        np.eye(n)[None],
+        np.zeros((1, n)),
+        np.ones(1, bool),
+    )
     found = Refined({}, np.zeros(played.n_actions), fit, Visited([fit], [0.0], {}), played.n_scored)
     return Report(refinement, 0, found, "anna", {}).canonical()
 

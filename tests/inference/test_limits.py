@@ -1,4 +1,4 @@
-"""Stable equations only: multipliers within [-1, 1] at every input met, and states that cannot escape."""
+"""Stable equations only: multipliers within their limits at every input met, and states that cannot escape."""
 
 import numpy as np
 import pytest
@@ -21,22 +21,23 @@ def continuous(helpers, random_data):
 
 def coefficients_of(posed, n_rows, seed, powers=False):
     rng = np.random.default_rng(seed)
-    values = rng.normal(0, 0.4, (n_rows, posed.library.n_terms + posed.library.n_actions))
+    values = rng.normal(0, 0.3, (n_rows, posed.library.n_terms + posed.library.n_actions))
+    values[:, [own for own in posed.library.own if posed.library.is_value[posed.library.state[own]]]] += 0.5
     values[:, np.flatnonzero(posed.library.powers > 1)] *= 0.1 * powers * (rng.random((n_rows, 1)) < 0.5)
     return values
 
 
-def largest_multiplier(posed, values):
-    """By brute force: of each row, at all places where a module updated a state."""
-    library, found = posed.library, np.zeros(len(values))
-    for m in range(len(library.modules)):
-        places = posed.problem.places(0, m)
-        for term_values, row in zip(values, range(len(values)), strict=True):
+def excess(posed, values):
+    """How far multipliers are beyond [0, 1] (values) or [-1, 1] (traces), at all places where a state was updated."""
+    library, found = posed.library, np.full(len(values), -np.inf)
+    for m, module in enumerate(library.modules):
+        places, least = posed.problem.places(0, m), 0.0 if library.is_value[module.state] else -1.0
+        for row, term_values in enumerate(values):
             total = np.zeros(len(places))
             for term in range(library.first[m], library.first[m + 1]):
                 if library.powers[term] == 1:
                     total += term_values[term] * places[:, library.factor[term]]
-            found[row] = max(found[row], np.abs(total).max(initial=0.0))
+            found[row] = max(found[row], (total - 1).max(initial=-np.inf), (least - total).max(initial=-np.inf))
     return found
 
 
@@ -44,7 +45,7 @@ def largest_multiplier(posed, values):
 def test_multipliers_at_every_input(posed, seed):
     values = coefficients_of(posed, 400, seed)
     kept = posed.limits.kept(values, np.zeros(400, int))
-    np.testing.assert_array_equal(kept, largest_multiplier(posed, values) <= 1)
+    np.testing.assert_array_equal(kept, excess(posed, values) <= 0)
     assert 0.05 < kept.mean() < 0.95
 
 
@@ -55,15 +56,14 @@ def test_multipliers_with_one_interaction_at_many_different_inputs(continuous, h
         some = values.copy()
         some[:, helpers.number_of(continuous.layout, OTHERS, f"{OTHERS} {term}")] = 0.0
         kept = continuous.limits.kept(some, np.zeros(400, int))
-        np.testing.assert_array_equal(kept, largest_multiplier(continuous, some) <= 1)
+        np.testing.assert_array_equal(kept, excess(continuous, some) <= 0)
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.xfail(strict=True, reason="of more than 16 inputs only the extremes of each product are looked at")
 def test_multipliers_at_many_different_inputs(continuous, seed):
     values = coefficients_of(continuous, 400, seed)
     kept = continuous.limits.kept(values, np.zeros(400, int))
-    assert (largest_multiplier(continuous, values)[kept] <= 1 + 1e-9).all()
+    assert (excess(continuous, values)[kept] <= 1e-9).all()
     assert kept.any() and not kept.all()
 
 
@@ -71,7 +71,7 @@ def test_the_limit_itself_is_within(posed, helpers):
     values = np.zeros((4, posed.library.n_terms + 2))
     own = helpers.number_of(posed.layout, LEARNT, LEARNT)
     crossed = helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")
-    values[:, own], values[:, crossed] = [1.0, -1.0, 0.4, 0.4], [-2.0, 2.0, 0.6, 0.6 + 1e-6]
+    values[:, own], values[:, crossed] = [1.0, 0.0, 0.4, 0.4], [-1.0, 1.0, 0.6, 0.6 + 1e-6]
     assert posed.limits.kept(values, np.zeros(4, int)).tolist() == [True, True, True, False]
 
 

@@ -202,7 +202,7 @@ def test_correlations_are_those_of_the_information(searched):
     refinement, refined, _, report = report_on(searched, "rescorla-wagner")
     form, fit = report.canonical(), refined.fit
     at = np.flatnonzero(fit.rows.free[0])
-    cov = np.linalg.inv(fit.fisher[0][np.ix_(at, at)])
+    cov = np.linalg.inv(fit.fisher[0][np.ix_(at, at)] + np.diag(fit.prior[0, at]))
     read, slopes = report.reading("canonical"), np.zeros((len(form.parameters), len(at)))
     for column, number in enumerate(at):
         step = 1e-5 * np.eye(len(fit.numbers[0]))[number]

@@ -31,9 +31,13 @@ def fit_of(numbers, fisher, free=None):
     numbers = np.array(numbers, float)
     free = np.ones(len(numbers), bool) if free is None else np.array(free)
     rows = Structures(free[None], np.zeros((1, 1), bool))
-    return Fits(
-        rows, np.zeros(1, int), numbers[None], np.zeros(1), np.zeros(1), np.array(fisher, float)[None], np.ones(1, bool)
-    )
+    fisher, none, no_prior = np.array(fisher, float)[None], np.zeros(1), np.zeros((1, len(numbers)))
+    return Fits(rows, np.zeros(1, int), numbers[None], none, none, fisher, no_prior, np.ones(1, bool))
+
+
+def blank_fit(row, n):
+    """A structure with all numbers 0."""
+    return replace(fit_of(np.zeros(n), np.zeros((n, n))), rows=row)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +155,7 @@ def test_delta_method_equals_analytic_derivatives(rescorla_wagner_fit, helpers):
     at = [helpers.number_of(layout, *key) for key in DELTA] + [layout.starts[0]]
     assert sorted(np.flatnonzero(fit.rows.free[0])) == sorted(at)
     a, b, s = fit.numbers[0, at]
-    cov = np.linalg.inv(fit.fisher[0][np.ix_(at, at)])
+    cov = np.linalg.inv(fit.fisher[0][np.ix_(at, at)] + np.diag(fit.prior[0, at]))
     slopes = {
         "alpha": [-1.0, 0.0, 0.0],
         "beta": [b / (1 - a) ** 2, 1 / (1 - a), 0.0],
@@ -289,6 +293,10 @@ def test_standard_errors_of_a_hundred_sessions(rescorla_wagner_fit, helpers):
     slopes = [(difference(here + step * e) - difference(here - step * e)) / (2 * step) for e in np.eye(3)]
     p = 1 / (1 + np.exp(-difference(here)))
     information = np.einsum("st,ist,jst->ij", p * (1 - p), slopes, slopes)
+    # weak priors of what an outcome adds (standard deviation 10) and of the start s = 0.5 - constant / (1 - own) (5)
+    constant, own, _ = here
+    by_start = np.array([-1 / (1 - own), -constant / (1 - own) ** 2, 0.0])
+    information += np.outer(by_start, by_start) / 25 + np.diag([0.0, 0.0, 0.01])
     errors = np.sqrt(np.diag(np.linalg.inv(information)))
     np.testing.assert_allclose(table["se"], errors, rtol=1e-6)
     np.testing.assert_allclose(table["se"], [0.056, 0.0118, 0.029], rtol=0.15)
@@ -305,10 +313,7 @@ def test_inclusion_is_the_sum_of_weights(helpers, random_data):
     visited, scores = Visited(), [30.0, 12.0, 10.0, 11.0]
     for score, free in zip(scores, frees, strict=True):
         row = helpers.structure(layout, free)
-        n, zero = layout.n_numbers, np.zeros(1)
-        visited.fits.append(
-            Fits(row, zero.astype(int), np.zeros((1, n)), zero, zero, np.zeros((1, n, n)), np.ones(1, bool))
-        )
+        visited.fits.append(blank_fit(row, layout.n_numbers))
         visited.scores.append(score)
     weights = np.exp(-np.array(scores) / 2)
     weights /= weights.sum()
@@ -325,7 +330,7 @@ def test_what_follows_from_other_numbers_is_in_the_model(helpers, random_data):
     posed = helpers.pose_problem(helpers.with_outcomes(random_data(3, 6)))
     row = helpers.structure(posed.layout, [*DELTA, (OTHERS, OTHERS)], [NOT_REPEATED, OTHERS])
     n = posed.layout.n_numbers
-    fit = Fits(row, np.zeros(1, int), np.zeros((1, n)), np.zeros(1), np.zeros(1), np.zeros((1, n, n)), np.ones(1, bool))
+    fit = blank_fit(row, n)
     expected = {helpers.number_of(posed.layout, *key) for key in [*DELTA, (OTHERS, OTHERS), (OTHERS, "c_outcome")]}
     assert set(np.flatnonzero(posed.layout.present(fit.rows)[0])) == expected | {posed.layout.starts[0]}
 
