@@ -24,6 +24,7 @@ import recovery_oracle as oracle
 import recovery_protocol
 import recovery_time
 import torch
+from joblib import Parallel, delayed
 from scipy.stats import binomtest
 
 from spice.errors import SpiceWarning
@@ -44,9 +45,12 @@ MECHANISMS: dict[str, tuple[dict[str, float], dict[str, float]]] = {  # argument
         {"beta": 3.0, "alpha": 0.3, "perseveration": 1.0, "alpha_choice": 0.3},
     ),
     "counterfactual": ({"alpha_counterfactual": 0.25}, {"beta": 3.0, "alpha": 0.3, "alpha_counterfactual": 0.25}),
+    "choices at random": ({"beta_reward": 0.0}, {}),
 }
+NOTHING = "choices at random"  # nothing is to be found
 FURTHER = ("rescorla-wagner", "forgetting", "perseveration", "counterfactual")  # with more options, other rewards
-AT_LEAST = {"rescorla-wagner": 0.95, "forgetting": 0.95, "asymmetric rates": 0.95}  # of runs exactly right; others 0.9
+# of runs exactly right; of the others 0.9
+AT_LEAST = dict.fromkeys(("rescorla-wagner", "forgetting", "asymmetric rates"), 0.95)
 FRESH = 50  # sessions to score
 PARTS = ("structure", "amount", "protocol", "time")
 
@@ -64,6 +68,7 @@ def simulate(mechanism: str, seed: int, n_sessions: int, n_actions: int, reward:
 
 def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: str = "binary") -> dict[str, Any]:
     """Fit one simulated participant and compare with the truth."""
+    torch.set_num_threads(1)
     train, fresh, sessions = simulate(mechanism, seed, n_sessions, n_actions, reward)
     truth = MECHANISMS[mechanism][1]
     with warnings.catch_warnings(record=True) as caught:
@@ -80,7 +85,8 @@ def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: 
     record: dict[str, Any] = {
         "mechanism": mechanism, "seed": seed, "sessions": n_sessions, "actions": n_actions, "reward": reward,
         "right": right, "false": false, "parameters": form.parameters, "unread": form.unread,
-        "undecided": len(estimator.undecided_[0]), "seconds": estimator.timing_,
+        "undecided": len(estimator.undecided_[0]), "weakly_identified": form.weakly_identified,
+        "seconds": estimator.timing_,
         "nll_minus_true": -estimator.score(fresh) - true_nll / fresh.n_scored,
         "warnings": sorted({type(entry.message).__name__ for entry in caught}),
     }  # fmt: skip
@@ -92,10 +98,9 @@ def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: 
 
 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rates with their 95 % binomial intervals, efficiency, coverage."""
-    n, right = len(records), [record for record in records if record["right"]]
-    interval = binomtest(len(right), n).proportion_ci(method="wilson")
-    truth = MECHANISMS[records[0]["mechanism"]][1]
+    """Rates with their 95 % binomial intervals; efficiency and coverage of the runs that are exactly right."""
+    n, right, mechanism = len(records), [record for record in records if record["right"]], records[0]["mechanism"]
+    truth = MECHANISMS[mechanism][1]
     errors = {
         name: [
             np.sqrt(np.mean([(source(record)[name] - truth[name]) ** 2 for record in right]))
@@ -107,41 +112,70 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "runs": n,
         "right": len(right) / n,
-        "right_ci": [interval.low, interval.high],
+        "right_ci": wilson(len(right), n),
+        "asked_for": AT_LEAST.get(mechanism, 0.9) if records[0]["sessions"] == 100 else None,
         "with_false_terms": sum(bool(record["false"]) for record in records) / n,
         "rmse": {name: values[0] for name, values in errors.items()},
         "rmse_over_oracle": {name: values[0] / values[1] for name, values in errors.items()},
+        "weakly_identified": dict(Counter(name for record in records for name in record["weakly_identified"])),
         "nll_minus_true": float(np.mean([record["nll_minus_true"] for record in records])),
         "seconds": {k: float(np.median([r["seconds"][k] for r in records])) for k in records[0]["seconds"]},
     }
 
 
+def wilson(count: int, n: int) -> list[float]:
+    """95 % interval of a share."""
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
 def coverage(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Share of 95 % intervals that hold the truth."""
-    hits = [hit for record in records if record["right"] for hit in record["covered"].values()]
+    """Share of 95 % intervals that hold the truth, of runs with 100 sessions that are exactly right."""
+    usable = [record for record in records if record["right"] and record["sessions"] == 100]
+    hits = [hit for record in usable for hit in record["covered"].values()]
     return {"intervals": len(hits), "covered": float(np.mean(hits)) if hits else float("nan")}
+
+
+def false_terms(records: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """By number of sessions (two options, binary rewards): share of runs with any false term."""
+    found = {}
+    for n_sessions in sorted({record["sessions"] for record in records}):
+        runs = [r for r in records if (r["sessions"], r["actions"], r["reward"]) == (n_sessions, 2, "binary")]
+        if runs:
+            count = sum(bool(record["false"]) for record in runs)
+            found[n_sessions] = {"runs": len(runs), "share": count / len(runs), "ci": wilson(count, len(runs))}
+    return found
 
 
 def show(name: str, summary: dict[str, Any]) -> None:
     """One line of the table."""
     ratios = summary["rmse_over_oracle"].values()
     (low, high), seconds = summary["right_ci"], summary["seconds"]["refine"]
+    missed = summary["asked_for"] is not None and summary["right"] < summary["asked_for"]
     print(
-        f"{name:<44}{summary['right']:>7.2f} [{low:.2f}, {high:.2f}]{summary['with_false_terms']:>8.2f}"
-        f"{max(ratios, default=float('nan')):>9.3f}{summary['nll_minus_true']:>11.5f}{seconds:>8.1f}",
+        f"{name:<48}{summary['right']:>7.2f} [{low:.2f}, {high:.2f}]{summary['with_false_terms']:>8.2f}"
+        f"{max(ratios, default=float('nan')):>9.3f}{summary['nll_minus_true']:>11.5f}{seconds:>8.1f}"
+        + (f"   missed: {summary['asked_for']:.2f}" if missed else ""),
         flush=True,
     )
 
 
-def cases(part: str, seeds: int) -> list[tuple[str, int, int, str, int]]:
-    """Mechanism, sessions, options, rewards, runs."""
+def cases(part: str) -> list[tuple[str, int, int, str]]:
+    """Mechanism, sessions, options, rewards."""
+    known = [name for name in MECHANISMS if name != NOTHING]
     if part == "structure":
         return (
-            [(name, 100, 2, "binary", seeds) for name in MECHANISMS]
-            + [(name, 100, n, "binary", seeds) for n in (3, 4) for name in FURTHER]
-            + [(name, 100, 2, "continuous", seeds) for name in FURTHER]
+            [(name, 100, 2, "binary") for name in known]
+            + [(name, 100, n, "binary") for n in (3, 4) for name in FURTHER]
+            + [(name, 100, 2, "continuous") for name in FURTHER]
         )
-    return [(name, n, 2, "binary", seeds) for n in (1, 10) for name in MECHANISMS]
+    return [(name, n, 2, "binary") for n in (1, 10) for name in MECHANISMS] + [(NOTHING, 100, 2, "binary")]
+
+
+def run_all(case: tuple[str, int, int, str], seeds: int, jobs: int) -> list[dict[str, Any]]:
+    """All seeds of a case, over processes of one thread each."""
+    mechanism, *design = case
+    return list(Parallel(n_jobs=jobs)(delayed(run)(mechanism, seed, *design) for seed in range(seeds)))
 
 
 def main() -> None:
@@ -150,6 +184,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file for the results")
     parser.add_argument("--seeds", type=int, default=40, help="runs of each case (default 40)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--jobs", type=int, default=2, help="processes of the first two parts (default 2)")
     parser.add_argument("--mechanisms", nargs="+", choices=list(MECHANISMS), default=list(MECHANISMS))
     parser.add_argument("--people", type=int, default=128, help="people of the protocol (default 128)")
     parser.add_argument("--peer-people", type=int, default=16, help="of them for the peer (default 16; 0: without it)")
@@ -160,28 +195,37 @@ def main() -> None:
     torch.set_num_threads(1)
     out: dict[str, Any] = {"torch": torch.__version__, "cases": [], "runs": []}
     started = time.perf_counter()
+
+    def write() -> None:
+        out["seconds"] = time.perf_counter() - started
+        arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+
     for part in [part for part in ("structure", "amount") if part in arguments.only]:
-        print(f"{part:<44}{'exactly right':>20}{'false':>8}{'RMSE/ML':>9}{'NLL-true':>11}{'refine':>8}")
-        for mechanism, n_sessions, n_actions, reward, seeds in cases(part, arguments.seeds):
-            if mechanism not in arguments.mechanisms:
+        print(f"{part:<48}{'exactly right':>20}{'false':>8}{'RMSE/ML':>9}{'NLL-true':>11}{'refine':>8}")
+        for case in cases(part):
+            if case[0] not in arguments.mechanisms:
                 continue
-            records = [run(mechanism, seed, n_sessions, n_actions, reward) for seed in range(seeds)]
+            mechanism, n_sessions, n_actions, reward = case
+            records = run_all(case, arguments.seeds, arguments.jobs)
             name = f"{mechanism}, {n_sessions} sessions, {n_actions} options, {reward}"
             summary = summarise(records)
             show(name, summary)
             out["cases"].append({"case": name} | summary)
             out["runs"] += records
-    out["coverage"] = coverage(out["runs"])
-    out["false_terms"] = dict(Counter(term for record in out["runs"] for term in record["false"]))
+            out["coverage"], out["false_terms"] = coverage(out["runs"]), false_terms(out["runs"])
+            write()
     if out["runs"]:
-        print(f"95 % intervals: {out['coverage']['covered']:.3f} of {out['coverage']['intervals']} hold the truth")
+        covered = out["coverage"]
+        print(f"95 % intervals (100 sessions, right structure): {covered['covered']:.3f} of {covered['intervals']}")
+        for n_sessions, entry in out["false_terms"].items():
+            share, (low, high), runs = entry["share"], entry["ci"], entry["runs"]
+            print(f"{n_sessions} sessions: {share:.3f} [{low:.3f}, {high:.3f}] of {runs} with false terms")
     if "protocol" in arguments.only:
         out["protocol"] = recovery_protocol.run(arguments.people, arguments.peer_people, arguments.peer_env)
-        arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+        write()
     if "time" in arguments.only:
         out["time"] = recovery_time.run(arguments.people)
-    out["seconds"] = time.perf_counter() - started
-    arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+    write()
 
 
 if __name__ == "__main__":

@@ -98,14 +98,6 @@ class _Reading:
         own = self._library.own[module]
         return float(self._numbers[own] if self._rows.free[0, own] else self._layout.usual[module])
 
-    def _interaction(self, module: int) -> int:
-        """The term state x outcome of a module; -1 where there is none."""
-        library, outcome = self._library, self._layout.outcome[module]
-        if outcome < 0:
-            return -1
-        alike = (library.module == module) & (library.powers == 1) & (library.factor == library.factor[outcome])
-        return int(np.flatnonzero(alike)[0]) if alike.any() else -1
-
     def value(self, state: int) -> dict[str, float] | None:
         """Parameters of a value."""
         modules = self._modules(state)
@@ -115,7 +107,7 @@ class _Reading:
         if modules is None:
             return None
         learning, others = modules
-        outcome, crossed = self._layout.outcome[learning], self._interaction(learning)
+        outcome, crossed = self._layout.outcome[learning], self._layout.crossed(learning)
         own = self._library.own[learning]
         if outcome not in self._free(learning) or self._free(learning) - {own, outcome, crossed}:
             return None
@@ -173,7 +165,7 @@ class _Reading:
         if self._free(others) - {own, constant}:
             return None
         if self._rows.tied[0, others]:
-            crossed = self._interaction(learning)
+            crossed = self._layout.crossed(learning)
             return None if crossed in self._free(learning) else {"alpha_counterfactual": 1 - kept}
         if kept == 1.0:
             return {}

@@ -219,24 +219,34 @@ class Refinement:
         return best, visited
 
     def _first_structures(self, moves: Moves, proposal: Mapping[str, Equation] | None) -> tuple[Structures, np.ndarray]:
-        """No learning at all, the delta rule, the delta rule with perseveration, and what SINDy proposes."""
+        """No learning, the delta rule with and without perseveration, with rates of outcomes apart, SINDy's proposal.
+
+        Where rates differ between outcomes the likelihood has several maxima: learning mostly from better and mostly
+        from worse outcomes are two starts.
+        """
         library, layout = self.problem.library, self.layout
         empty = moves.empty()
-        delta, both = empty.free.copy(), empty.free.copy()
-        numbers = np.zeros(layout.n_numbers)
+        delta, traces, apart = (np.zeros(layout.n_numbers, bool) for _ in range(3))
+        plain, better, worse = (np.zeros(layout.n_numbers) for _ in range(3))
         for m, own in enumerate(library.own):
+            state = library.modules[m].state
             if layout.base[m] != m or own < 0:
                 continue
-            if library.is_value[library.modules[m].state] and layout.outcome[m] >= 0:
-                delta[0, [own, layout.outcome[m]]] = both[0, [own, layout.outcome[m]]] = True
-                numbers[[own, layout.outcome[m]]] = 0.6, 1.0
-            elif not library.is_value[library.modules[m].state] and library.constant[m] >= 0:
-                both[0, library.constant[m]] = True
-        rows = [empty.free, delta, both]
+            if library.is_value[state] and layout.outcome[m] >= 0:
+                outcome, crossed = layout.outcome[m], layout.crossed(m)
+                delta[[own, outcome]], plain[[own, outcome]] = True, (0.6, 1.0)
+                if crossed >= 0:
+                    apart[crossed] = True
+                    numbers = [own, crossed, outcome, layout.starts[state]]
+                    better[numbers], worse[numbers] = (0.9, -0.5, 1.05, 1.5), (0.5, 0.4, 0.9, 1.5)
+            elif not library.is_value[state] and library.constant[m] >= 0:
+                traces[library.constant[m]] = True
+        starts = [(empty.free[0], plain), (delta, plain), (delta | traces, plain)]
+        starts += [(delta | apart, better), (delta | apart, worse)] if apart.any() else []
         if proposal is not None:
-            rows.append(self._proposed(proposal))
-        found = [Structures(free, empty.tied) for free in rows]
-        return moves.settle(Structures.concatenate(found)), np.tile(numbers, (len(found), 1))
+            starts.append((self._proposed(proposal)[0], plain))
+        rows = Structures(np.stack([free for free, _ in starts]), np.repeat(empty.tied, len(starts), axis=0))
+        return moves.settle(rows), np.stack([numbers for _, numbers in starts])
 
     def _proposed(self, proposal: Mapping[str, Equation]) -> np.ndarray:
         """The terms of SINDy's equations; own coefficients of about 0 or 1 are not estimated."""

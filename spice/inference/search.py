@@ -93,8 +93,10 @@ class Search:
         numbers : np.ndarray, shape (n_starts, n_numbers)
             First estimates there.
         """
-        unknown = np.full(len(starts), np.inf)
-        for place in (yield from self._visit(starts, numbers, unknown)):
+        places = []
+        for i in range(len(starts)):  # one by one: the same structure may begin from several numbers
+            places += yield from self._visit(starts[[i]], numbers[[i]], np.full(1, -np.inf))
+        for place in dict.fromkeys(places):
             yield from self._climb(place)
         yield from self._repair()
         return self.visited

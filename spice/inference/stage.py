@@ -121,7 +121,7 @@ def refine_equations(
     try:
         refinement = Refinement(network, config, dataset, degree, estimation, criterion)
     except ModelFormError as error:
-        return _refine_generally(network, config, dataset, proposals, error)
+        return _refine_generally(network, config, dataset, proposals, criterion, error)
     groups = {participant: group for group, participant in enumerate(refinement.problem.participants)}
     refined = refinement.run({groups[participant]: sindy for participant, sindy in proposals.items()})
     found = {participant: refined[groups[participant]] for participant in proposals}
@@ -144,10 +144,18 @@ def refine_equations(
     return Stage(equations, refinement.model_with(equations, biases), results, reports, refinement)
 
 
-def _refine_generally(network, config, dataset, proposals, error: ModelFormError) -> Stage | None:
+def _refine_generally(network, config, dataset, proposals, criterion: str, error: ModelFormError) -> Stage | None:
     """Without a search: SINDy's terms, refitted, and fewer of them."""
+    if criterion == "cv":
+        warnings.warn(
+            f"criterion='cv' needs modules that are polynomials of a single state, which {type(network).__name__} does "
+            "not have: 'calibrated' decides instead.",
+            SpiceWarning,
+            stacklevel=5,
+        )
+        criterion = "calibrated"
     try:
-        equations, model, results = refine_generally(network, config, dataset, proposals)
+        equations, model, results = refine_generally(network, config, dataset, proposals, criterion)
     except ModelFormError as other:
         warnings.warn(
             f"the equations are SINDy's, not refined by likelihood: {type(network).__name__} cannot be compiled "

@@ -147,6 +147,14 @@ class Layout:
         own = [term for term, name in signals.items() if name not in common]
         return next(iter(own or signals), -1)
 
+    def crossed(self, module: int) -> int:
+        """The term state x outcome of a module; -1 where there is none."""
+        library, outcome = self.library, self.outcome[module]
+        if outcome < 0:
+            return -1
+        alike = (library.module == module) & (library.powers == 1) & (library.factor == library.factor[outcome])
+        return int(np.flatnonzero(alike)[0]) if alike.any() else -1
+
     def driven(self, free: np.ndarray) -> np.ndarray:
         """Which modules are driven by outcomes, shape (n_rows, n_modules)."""
         library = self.library

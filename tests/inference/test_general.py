@@ -294,3 +294,38 @@ def test_only_what_costs_less_than_its_price_is_dropped():
     np.testing.assert_array_equal(found.free, [[True, False, False], [True, True, False]])
     np.testing.assert_allclose(found.best.numbers, [[3.0, 0.0, 1.0], [3.0, 2.5, 1.0]])
     assert all(min(visit.score for visit in visits) == visits[-1].score or len(visits) > 2 for visits in found.visited)
+
+
+def test_scaling_parameters_are_held_where_the_choices_cannot_tell_them(data):
+    """Logits are beta times a state whose every term may be scaled: only the products are known."""
+
+    class Scaled(BaseRNN):
+        init_values = {"x_value": 0.0}
+
+        def __init__(self, n_actions, **kwargs):
+            super().__init__(n_actions=n_actions, **kwargs)
+            self.submodules_rnn["x_value"] = self.setup_module(input_size=1)
+            self.betas["x_value"] = self.setup_constant()
+
+        def step(self, state, trial):
+            value = self.call_module("x_value", "x_value", action=trial.action, inputs=trial.reward)
+            return {"x_value": value}, self.betas["x_value"]() * value * value
+
+    config = SpiceConfig(["x_value"], ["c_action", "c_reward"], {"x_value": ["c_reward"]})
+    torch.manual_seed(0)
+    network = Scaled.build(2, 1).double()
+    proposal = {"x_value": Equation("x_value", ("c_reward",), {"x_value": 0.6, "c_reward": 0.8})}
+    _, model, results = refine_generally(network, config, data, {0: proposal})
+    assert model.betas["x_value"].parameter.item() == network.betas["x_value"].parameter.item()
+    assert results[0].terms["se"].notna().all() and (results[0].terms["se"] > 0).any()
+
+
+def test_the_criterion_is_the_one_asked_for(data):
+    """Fewer terms under stricter criteria, each from the same start."""
+    kept = {}
+    for name in ("aic", "bic", "ebic"):
+        found, _, _ = refine_generally(
+            network_of(), LEARNING_RATE_RNN_CONFIG, data[:20], {0: equations(TERMS)}, criterion=name
+        )
+        kept[name] = sum(len(entry.coefficients) for entry in found[0].values())
+    assert kept["aic"] >= kept["bic"] >= kept["ebic"]

@@ -1,14 +1,15 @@
 """What is refitted of a model of any form: coefficients, scaling parameters and biases as rows of numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from spice.equations import Equation, with_equations
 from spice.equations.terms import term_exponents
-from spice.inference.general.newton import Region
+from spice.inference.general.elimination import covariance_of
+from spice.inference.general.newton import Minima, Region
 from spice.inference.refit import LARGEST
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
@@ -45,6 +46,24 @@ class Numbers:
         """What terms may be set to: all to 0, a state's own to 1 too."""
         terms = [(k, source) for k, source in enumerate(self.sources) if source[0] not in ("beta", "bias")]
         return [(k, 0.0) for k, _ in terms] + [(k, 1.0) for k, (module, term) in terms if module == term]
+
+    def held_where_scale_is_free(self, first: Minima) -> "Numbers | None":
+        """The same with scaling parameters held, if the choices cannot tell them from the states' own scale.
+
+        Parameters
+        ----------
+        first : Minima
+            The fit with them free.
+        """
+        betas = np.array([kind == "beta" for kind, _ in self.sources])
+        for row, free in enumerate(self.free):
+            if not (free & betas).any() or not first.converged[row]:
+                continue
+            covariance = covariance_of(first.hessian[row], free, self.region, row, first.numbers[row], unknown=np.inf)
+            errors = np.sqrt(np.diag(covariance)[betas & free])
+            if not (errors < np.abs(first.numbers[row, betas & free])).all():
+                return replace(self, free=self.free & ~betas)
+        return None
 
 
 def numbers_of(network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals) -> Numbers:

@@ -8,7 +8,7 @@ import torch
 
 from spice.equations import Equation, with_equations
 from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
-from spice.inference.criteria import price_of_a_number
+from spice.inference.criteria import penalty_of
 from spice.inference.general.elimination import Fit, eliminate
 from spice.inference.general.newton import Minima, newton
 from spice.inference.general.numbers import Numbers, Proposals, equations_of, model_with, numbers_of
@@ -23,7 +23,7 @@ MOST_COMPILED = 20  # parameters of a generated likelihood: more take minutes to
 
 
 def refine_generally(
-    network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals
+    network: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, proposals: Proposals, criterion: str = "calibrated"
 ) -> tuple[dict[int, dict[str, Equation]], BaseRNN, dict[int, Results]]:
     """Refit SINDy's equations by the likelihood of the choices, and drop terms that it does not need.
 
@@ -37,6 +37,8 @@ def refine_generally(
         The data.
     proposals : mapping of int to mapping of str to Equation
         SINDy's equations by participant number and module.
+    criterion : {"calibrated", "bic", "aic", "ebic"}, default "calibrated"
+        What decides which terms are dropped; "ebic" counts each number's share of the number of candidates.
 
     Returns
     -------
@@ -56,8 +58,11 @@ def refine_generally(
         fit = TorchFit(lambda rows: model_with(exact, proposals, numbers, rows), dataset, numbers)
     rows = np.arange(len(proposals))
     first = fit(numbers.start, numbers.free, rows)
+    if (held := numbers.held_where_scale_is_free(first)) is not None:
+        numbers = held
+        first = fit(numbers.start, numbers.free, rows)
     scored = [int(dataset[dataset.participants.numpy() == person].n_scored) for person in proposals]
-    prices = np.array([price_of_a_number(n, len(numbers.targets)) for n in scored])
+    prices = np.array([float(penalty_of(criterion, n, len(numbers.targets))(np.ones(1))[0]) for n in scored])
     found = eliminate(fit, numbers.region, first, numbers.free, numbers.targets, prices)
     stuck = [
         dataset.label("participant", p) for p, done in zip(proposals, found.best.converged, strict=True) if not done
