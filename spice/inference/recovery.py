@@ -47,7 +47,8 @@ class RecoveryReport:
         (mean of recovered minus true), rmse, correlation (of recovered with true, where the truth varies), coverage
         (share of intervals that hold the truth), coverage_low, coverage_high.
     n_data_sets, n_models, n_right : int
-        Data sets; models (data sets times participants); those whose canonical parameters are exactly the true ones.
+        Data sets; models (data sets times participants); those whose canonical parameters are exactly the true ones
+        (where a state has no canonical form, the equations' terms).
     """
 
     estimates: "pd.DataFrame"
@@ -91,7 +92,9 @@ class RecoveryReport:
         people = self.n_models // max(self.n_data_sets, 1)
         right, low, high = self.exactly_right
         of = f" of {people} participants" if people > 1 else ""
-        rates = self.detection[self.detection["kind"] == "parameter"].set_index("term")
+        of_terms = self.estimates.empty and not self.detection.empty  # no canonical form
+        rates = self.detection[self.detection["kind"] == ("term" if of_terms else "parameter")]
+        rates = rates.set_index(rates["term"] + " in " + rates["module"] if of_terms else rates["term"])
         rows = [["", "true", "bias", "RMSE", "correlation", "covered", "found", "false"]]
         accuracy = self.accuracy.set_index("term")
         for term in dict.fromkeys([*accuracy.index, *rates.index]):
@@ -106,7 +109,7 @@ class RecoveryReport:
         return "\n".join(
             [
                 f"{self.n_data_sets} simulated data sets{of}",
-                f"exactly the right parameters: {self.n_right} of {self.n_models} models "
+                f"exactly the right structure: {self.n_right} of {self.n_models} models "
                 f"({right:.0%}; 95% interval {low:.0%} to {high:.0%})",
                 "",
                 *_table(rows),
@@ -148,8 +151,12 @@ def _pairs(data_set: int, label: Any, truth: Results, found: Results) -> Iterabl
 
 
 def _same_structure(truth: Results, found: Results) -> bool:
+    """The same canonical parameters; where a state has no canonical form the same terms."""
     ours, theirs = ({*entry.canonical.parameters} - {START} for entry in (truth, found))
-    return ours == theirs and set(truth.canonical.unread) == set(found.canonical.unread)
+    unread = set(truth.canonical.unread)
+    if ours != theirs or unread != set(found.canonical.unread):
+        return False
+    return not unread or set(_present(truth)) == set(_present(found))
 
 
 def _present(results: Results) -> list[tuple[str, str, str]]:

@@ -69,8 +69,8 @@ class CanonicalForm:
 
     @property
     def equations(self) -> "dict[str, sympy.Expr]":
-        """The updates as sympy expressions."""
-        return canonical_equations(self.parameters, self.unread)
+        """The updates as sympy expressions; empty where no state has a canonical form."""
+        return canonical_equations(self.parameters, self.unread) if self.estimates or not self.unread else {}
 
     def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""

@@ -111,7 +111,7 @@ def test_the_table_can_be_read(report):
     lines = str(report).splitlines()
     assert lines[:2] == [
         "3 simulated data sets of 2 participants",
-        "exactly the right parameters: 3 of 6 models (50%; 95% interval 19% to 81%)",
+        "exactly the right structure: 3 of 6 models (50%; 95% interval 19% to 81%)",
     ]
     cells = {line.split()[0]: line.split()[1:] for line in lines[4:9]}
     assert lines[3].split() == ["true", "bias", "RMSE", "correlation", "covered", "found", "false"]
