@@ -1,3 +1,16 @@
 """From choice data to readable equations."""
 
-__version__ = "0.1.0"
+from typing import Any
+
+from spice.version import __version__
+
+__all__ = ["SpiceConfig", "SpiceEstimator", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """``from spice import SpiceEstimator`` works; nothing is imported before it is asked for."""
+    if name in ("SpiceEstimator", "SpiceConfig"):
+        from spice import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module 'spice' has no attribute {name!r}")

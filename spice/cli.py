@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spice import __version__
 from spice.errors import SpiceError
+from spice.version import __version__
 
 if TYPE_CHECKING:
     from spice.equations import Equation

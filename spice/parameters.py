@@ -75,7 +75,8 @@ def check_parameters(given: Mapping[str, Any]) -> None:
     if not (given["random_state"] is None or isinstance(given["random_state"], (int, np.integer))):
         problems.append(f"random_state must be a whole number or None, not {given['random_state']!r}.")
     try:
-        torch.device(given["device"])
+        if torch.device(given["device"]).type == "cuda" and not torch.cuda.is_available():
+            problems.append("device='cuda' needs a GPU that torch can use, and there is none; leave device out.")
     except (RuntimeError, TypeError):
         problems.append(f"device={given['device']!r} is unknown; use 'cpu' or 'cuda'.")
     if problems:

@@ -3,7 +3,6 @@
 from copy import copy
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from spice.inference.build import Problem
 
@@ -115,6 +114,8 @@ def _extreme_inputs(places: np.ndarray, crossed: np.ndarray) -> np.ndarray:
     A multiplier is a linear function of the products that stand beside the state: it is largest at a corner of their
     convex hull.
     """
+    from scipy.spatial import ConvexHull, QhullError  # takes a while to import
+
     different = np.unique(places, axis=0)
     if len(different) <= FEW_INPUTS:
         return different

@@ -1,5 +1,6 @@
 """Choice data: sessions of trials with named columns, missing trials and labels (DESIGN section 5)."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ class DatasetRNN:
         self.xs = _as_tensor(xs, "xs")
         self.ys = _as_tensor(ys, "ys")
         _check_shapes(self.xs, self.ys)
+        if isinstance(columns, str):
+            raise DataError(f"columns must be a list of names: columns=[{columns!r}].")
         self.columns = Columns.make(self.ys.shape[2], self.xs.shape[2], columns)
         self.labels = {name: tuple(values) for name, values in (labels or {}).items()}
         self.table_columns = dict(table_columns or {})
@@ -72,6 +75,11 @@ class DatasetRNN:
         """
         if isinstance(xs, DatasetRNN):
             return xs if ys is None else xs.replace(xs.xs, ys)
+        if isinstance(xs, (str, os.PathLike)) or hasattr(xs, "columns"):
+            raise DataError(
+                "files and tables are read by spice.utils.convert_dataset.convert_dataset, which is told the names of "
+                "their columns."
+            )
         xs = _as_tensor(xs, "xs")
         if ys is None:
             if n_actions is None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from spice import __version__
 from spice.errors import FileError
+from spice.version import __version__
 
 FORMAT = "spice"
 FORMAT_VERSION = 1
