@@ -107,6 +107,8 @@ class _Reading:
         if modules is None:
             return None
         learning, others = modules
+        if self._rows.tied[0, learning]:
+            return self._one_rate(learning, others, self._own(learning), self._numbers[self._layout.starts[state]])
         outcome, crossed = self._layout.outcome[learning], self._layout.crossed(learning)
         own = self._library.own[learning]
         if outcome not in self._free(learning) or self._free(learning) - {own, outcome, crossed}:
@@ -126,6 +128,12 @@ class _Reading:
             return None
         else:
             beta, rates = b / (1 - a), {"alpha": 1 - a}
+        return self._with_others(beta, rates, s, learning, others)
+
+    def _with_others(
+        self, beta: float, rates: dict[str, float], s: float, learning: int, others: int | None
+    ) -> dict[str, float] | None:
+        """What the chosen option's module says, and what that of the others adds."""
         if beta == 0:
             return None
         found = {"beta": beta} | rates
@@ -135,6 +143,16 @@ class _Reading:
                 return None
             found |= further
         return {name: float(value) for name, value in (found | {"initial_value": s / beta}).items()}
+
+    def _one_rate(self, learning: int, others: int | None, a: float, s: float) -> dict[str, float] | None:
+        """The better outcome leaves the value as it is: start and inverse temperature are one number here too."""
+        met = self._outcomes(self._layout.outcome[learning])
+        if len(met) != 2 or a >= 1:
+            return None
+        kept = a + (1 - a) * met[0] / self._problem.scales[self._layout.outcome[learning]]
+        beta = s / (met.mean() - met[0])
+        rates = {"alpha_reward": 0.0, "alpha_penalty": 1 - kept}
+        return self._with_others(beta, rates, beta * met.mean(), learning, others)
 
     def _two_rates(
         self, outcome: int, crossed: int, a: float, b: float, s: float

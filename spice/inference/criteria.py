@@ -36,7 +36,7 @@ class Criterion:
 
     def cost(self, rows: Structures) -> np.ndarray:
         """Of each structure, shape (n_rows,)."""
-        found = self.penalty(self.sizes(rows))
+        found = self.penalty(self.layout.sizes(rows))
         if self.unusual:
             parents = self.layout.parents
             present = self.layout.present(rows)[:, : len(parents)]
@@ -45,15 +45,9 @@ class Criterion:
             found = found + self.unusual * (orphan | strange).sum(1)
         return found
 
-    def sizes(self, rows: Structures) -> np.ndarray:
-        """Numbers that count: all that are free but the starts, shape (n_rows,)."""
-        counted = rows.free.copy()
-        counted[:, self.layout.starts] = False
-        return counted.sum(1)
-
     def one_more(self, rows: Structures) -> np.ndarray:
         """What one more number would cost, shape (n_rows,)."""
-        sizes = self.sizes(rows)
+        sizes = self.layout.sizes(rows)
         return self.penalty(sizes + 1) - self.penalty(sizes)
 
 

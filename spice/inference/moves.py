@@ -46,6 +46,8 @@ class Moves:
 
     def _can_tie(self, m: int) -> bool:
         base, library = self._layout.base[m], self._library
+        if self._layout.can_idle(m):
+            return bool(self._allowed[[library.own[m], self._layout.outcome[m], self._layout.crossed(m)]].all())
         if m == base or library.own[m] < 0 or library.own[base] < 0:
             return False
         if not library.is_value[library.modules[m].state]:
@@ -79,8 +81,13 @@ class Moves:
             free[:, number] ^= True
             return Structures(free, tied)
         is_value, own = self._layout.usual[number] == 1, self._library.own[number]
+        before = tied[:, number].copy()
         tied[:, number] = kind == "tie"
-        if is_value and kind == "tie":
+        if self._layout.can_idle(number):
+            both = [self._layout.outcome[number], self._layout.crossed(number)]
+            free[:, own] |= tied[:, number] | before
+            free[np.ix_(tied[:, number] | before, both)] = kind == "untie"
+        elif is_value and kind == "tie":
             free[:, own], free[:, self._layout.outcome[number]] = True, False
         elif not is_value:
             free[:, own] = kind == "untie"
@@ -94,6 +101,7 @@ class Moves:
             of_state = [m for m, module in enumerate(library.modules) if module.state == state]
             terms = np.flatnonzero(library.state == state)
             alive = free[:, terms[library.powers[terms] == 0]].any(1)
+            alive |= tied[:, [m for m in of_state if self._layout.can_idle(m)]].any(1)
             free[np.ix_(~alive, terms)] = False
             for m in of_state:
                 tied[~alive, m] = usual.tied[0, m]
@@ -104,16 +112,20 @@ class Moves:
     def _makes_sense(self, rows: Structures) -> np.ndarray:
         """Leave out what the gauge says twice, drifts that nothing holds, and ties of what is not there."""
         library, layout = self._library, self._layout
-        driven, sense = layout.driven(rows.free), np.ones(len(rows), bool)
+        driven, sense = layout.driven(rows.free | layout.tied_terms(rows)), np.ones(len(rows), bool)
         for m, module in enumerate(library.modules):
             own, constant, base = library.own[m], library.constant[m], layout.base[m]
             value = library.is_value[module.state]
             own_free = rows.free[:, own] if own >= 0 else np.zeros(len(rows), bool)
             if value and constant >= 0:  # a target needs a pull towards it; outcome-driven modules have their constant
                 sense &= ~rows.free[:, constant] | (own_free & ~driven[:, m] & ~rows.tied[:, m])
+            if layout.can_idle(m):  # one rate is 0, the other one the value's own coefficient: nothing else moves it
+                terms = np.arange(library.first[m], library.first[m + 1])
+                sense &= ~rows.tied[:, m] | (own_free & (rows.free[:, terms].sum(1) == 1))
             if value and m != base:  # with two options, learning about the other one is the same model mirrored
                 sense &= ~driven[:, m] | driven[:, base]
                 sense &= ~(rows.tied[:, m] & rows.free[:, layout.outcome[m]])
+                sense &= ~(rows.tied[:, base] & driven[:, m])  # outcomes of one kind lead nowhere
                 sense &= ~rows.tied[:, m] | (
                     own_free & rows.free[:, library.own[base]] & rows.free[:, layout.outcome[base]]
                 )

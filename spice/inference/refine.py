@@ -192,8 +192,7 @@ class Refinement:
         order = order[scores[order] <= scores.min() + RULED_OUT]
         fits = Fits.concatenate([visited.fits[i] for i in order])
         nll = held_out_nll(self._refit, self.problem.trials, fits)
-        sizes = np.delete(fits.rows.free, self.layout.starts, axis=1).sum(1)
-        return int(order[simplest_of_the_best(nll, sizes)])
+        return int(order[simplest_of_the_best(nll, self.layout.sizes(fits.rows))])
 
     def _calibrated(
         self, group: int, moves: Moves, n_scored: int, proposal: Mapping[str, Equation] | None

@@ -153,7 +153,7 @@ class Report:
         names = [f"{library.modules[m].name}: {term}" for m, term in zip(library.module, library.names, strict=True)]
         names += [""] * len(library.states) + [f"bias_{k}" for k in range(library.n_actions)]
         present = layout.present(fits.rows)
-        counted = np.delete(fits.rows.free, layout.starts, axis=1).sum(1)
+        counted = layout.sizes(fits.rows)
         scores = np.array(visited.scores)
         return table(
             [

@@ -28,7 +28,7 @@ class Structures:
         Numbers that are estimated: terms, starts, biases.
     tied : np.ndarray of bool, shape (n_rows, n_modules)
         Choice traces: modules whose own coefficient is that of the state's first module. Values: modules whose
-        outcome scale is that of the first.
+        outcome scale is that of the first; the first one itself if the largest outcome leaves the value as it is.
     """
 
     free: np.ndarray
@@ -191,6 +191,8 @@ class Layout:
                 if not library.is_value[state] and m != base:
                     self._copy(value, slope, own, library.own[base], rows.tied[:, m])
             if library.is_value[state]:
+                if m == base and self.can_idle(m):
+                    self._set_idle(value, slope, m, rows.tied[:, m])
                 if m != base and self.outcome[m] >= 0 and self.outcome[base] >= 0:
                     self._scale(value, slope, m, rows.tied[:, m])
                 if constant >= 0 and own >= 0:
@@ -203,7 +205,22 @@ class Layout:
         for m, term in enumerate(self.outcome):
             if term >= 0 and m != self.base[m]:
                 found[:, term] = rows.tied[:, m]
+            elif self.can_idle(m):
+                found[np.ix_(rows.tied[:, m], np.array([term, self.crossed(m)]))] = True
         return found
+
+    def can_idle(self, module: int) -> bool:
+        """Whether the largest outcome may leave a value as it is: rates of outcomes may differ, and one be 0."""
+        library = self.library
+        is_first_of_value = module == self.base[module] and library.is_value[library.modules[module].state]
+        return bool(is_first_of_value and library.own[module] >= 0 and self.crossed(module) >= 0)
+
+    def sizes(self, rows: Structures) -> np.ndarray:
+        """Numbers that count, shape (n_rows,): all that are free but the starts, unless a start is the only scale."""
+        counted = rows.free.copy()
+        counted[:, self.starts] = False
+        idle = [m for m in range(len(self.base)) if self.can_idle(m)]
+        return counted.sum(1) + rows.tied[:, idle].sum(1)
 
     def present(self, rows: Structures) -> np.ndarray:
         """Which numbers are in a model, free or following from others, shape (n_rows, n_numbers)."""
@@ -225,6 +242,15 @@ class Layout:
         a, s = value[where, own], value[where, start]
         value[where, constant] = -(1 - a) * s
         slope[where, constant] = s[:, None] * slope[where, own] - (1 - a)[:, None] * slope[where, start]
+
+    def _set_idle(self, value, slope, m: int, where: np.ndarray) -> None:
+        """The largest outcome, which is 1 here, leaves the value as it is: e = 1 - a, b = (1 - a) s."""
+        own, crossed, outcome = self.library.own[m], self.crossed(m), self.outcome[m]
+        start = self.starts[self.library.modules[m].state]
+        a, s = value[where, own], value[where, start]
+        value[where, crossed], slope[where, crossed] = 1 - a, -slope[where, own]
+        value[where, outcome] = (1 - a) * s
+        slope[where, outcome] = (1 - a)[:, None] * slope[where, start] - s[:, None] * slope[where, own]
 
     def _scale(self, value, slope, m: int, where: np.ndarray) -> None:
         """Outcomes lead to the same value as those of the first module: b = b' (1 - a) / (1 - a')."""

@@ -454,3 +454,18 @@ def test_other_models_are_read_too(helpers, played):
     numbers[refinement.layout.starts[0]] = 1.5
     found, unread = helpers.read(refinement.problem, refinement.layout, row, numbers)
     assert unread == [] and found == pytest.approx({"beta": 3.0, "alpha": 0.3, "initial_value": 0.5})
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0.0, 0.3), (0.3, 0.0)])
+def test_learning_from_one_outcome_alone(helpers, better, worse):
+    """The other rate is 0; start and inverse temperature are one number then: the start is set midway, as simulated."""
+    data = helpers.simulated(60, 100, seed=3, alpha_reward=better, alpha_penalty=worse, beta_reward=3.0)
+    refinement = helpers.refinement_of(data, degree=2)
+    refined = refinement.run({0: None})[0]
+    form = Report(refinement, 0, refined, "anna", {}).canonical()
+    assert set(form.parameters) == {"beta", "alpha_reward", "alpha_penalty", "initial_value"} and not form.unread
+    found = form.estimates
+    assert found["initial_value"].value == 0.5 and found["initial_value"].se == 0
+    for name, truth in (("beta", 3.0), ("alpha_reward", better), ("alpha_penalty", worse)):
+        assert abs(found[name].value - truth) <= 4 * found[name].se
+    assert {found["alpha_reward"].se > 0, found["alpha_penalty"].se > 0} == {True, False}

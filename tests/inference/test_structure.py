@@ -17,6 +17,8 @@ STRUCTURES = {  # free numbers, tied modules
     "delta rule": (DELTA, TIED),
     "sum of rewards": ([(LEARNT, "c_reward")], TIED),
     "two rates": ([*DELTA, (LEARNT, CROSSED)], TIED),
+    "worse outcome alone": ([(LEARNT, LEARNT)], [NOT_REPEATED, LEARNT]),
+    "worse outcome alone, forgetting": ([(LEARNT, LEARNT), FORGETS], [NOT_REPEATED, LEARNT]),
     "powers": ([*DELTA, (LEARNT, f"{LEARNT}^2"), (LEARNT, "c_reward^2")], TIED),
     "forgetting": ([*DELTA, FORGETS], TIED),
     "forgetting target": ([*DELTA, FORGETS, (OTHERS, "1")], TIED),
@@ -64,6 +66,9 @@ def expected_of(posed, row, numbers):
         unit = posed.problem.scales[at[OTHERS, "c_outcome"]] / posed.problem.scales[at[LEARNT, "c_reward"]]
         found[OTHERS, "c_outcome"] = found[LEARNT, "c_reward"] * ratio * unit
     start = value[layout.starts[0]]
+    if row.tied[0, names.index(LEARNT)]:  # an outcome of 1, the largest, leaves the value as it is
+        found[LEARNT, CROSSED] = 1 - found[LEARNT, LEARNT]
+        found[LEARNT, "c_reward"] = (1 - found[LEARNT, LEARNT]) * start
     for name in (LEARNT, OTHERS):
         if any(found[key] != 0 for key in at if key[0] == name and "c_" in key[1]):
             found[name, "1"] = -(1 - found[name, name]) * start
