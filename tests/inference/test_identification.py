@@ -8,7 +8,7 @@ import torch
 
 from spice.errors import IdentificationWarning, SpiceWarning
 from spice.estimator import SpiceEstimator
-from spice.inference import results as results_module
+from spice.inference import report as report_module
 from spice.inference.uncertainty import Estimate
 from spice.precoded import FORGETTING_RNN_CONFIG, RESCORLA_WAGNER_CONFIG, ForgettingRNN, RescorlaWagnerRNN
 from spice.resources.dataset import DatasetRNN
@@ -69,14 +69,14 @@ def test_outcomes_of_others_that_are_never_shown_need_no_words(data):
 
 def test_numbers_without_an_error_are_named(agent_data, monkeypatch):
     """As if the data said nothing about the start."""
-    usual = results_module.delta_method
+    usual = report_module.delta_method
 
     def blind(*args):
         found, cov = usual(*args)
         lost = {name: Estimate(found[name].value, *[np.nan] * 3) for name in ("initial_value",) if name in found}
         return found | lost, cov
 
-    monkeypatch.setattr(results_module, "delta_method", blind)
+    monkeypatch.setattr(report_module, "delta_method", blind)
     estimator, said = fit(agent_data, RescorlaWagnerRNN, RESCORLA_WAGNER_CONFIG)
     assert len(said) == 1 and said[0].startswith("the data do not identify initial_value of participant(s) 0: ")
     row = estimator.summary(form="canonical").set_index("term").loc["initial_value"]
