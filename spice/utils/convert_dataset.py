@@ -19,6 +19,7 @@ from spice.utils.to_table import to_table
 __all__ = ["convert_dataset", "to_table"]
 
 MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
 MAX_STRETCH = 10  # gaps may make a session this many times as long
 MAX_EXACT = 2**24  # float32, in which xs is stored, holds whole numbers exactly up to here
@@ -99,6 +100,8 @@ def convert_dataset(
     """
     rewards, inputs, shown = _as_list(reward), _as_list(inputs), _as_list(shown)
     named = {"participant": participant, "block": block, "trial": trial, "choice": choice}
+    if None in (participant, choice, *(rewards or [None])):
+        raise ConfigError("participant, choice and reward must be names of columns, not None.")
     roles = {role: name for role, name in named.items() if name is not None}
     roles |= {"reward": rewards[0]} if len(rewards) == 1 else {f"reward_{a}": r for a, r in enumerate(rewards)}
     further = [*inputs, *shown]
@@ -353,7 +356,22 @@ def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: S
             f"reward columns are taken in the sorted order of the choices ({pairs}). "
             "State the order with choices=[...]."
         )
+    if choices is None:
+        notices += _rare_choices(rows)
     return notices
+
+
+def _rare_choices(rows: _Rows) -> list[str]:
+    """Labels that look like typing errors: equal but for case or spaces, or chosen next to never."""
+    labels = rows.labels["choice"]
+    plain_text = [" ".join(label.split()).casefold() if isinstance(label, str) else label for label in labels]
+    alike = [label for label, text in zip(labels, plain_text, strict=True) if plain_text.count(text) > 1]
+    counts = np.bincount(rows.choice[rows.choice >= 0], minlength=len(labels))
+    rare = [label for label, count in zip(labels, counts, strict=True) if count <= RARELY * counts.sum()]
+    what = f"{alike} differ in case or spaces only" if alike else f"{rare} are hardly ever chosen" if rare else ""
+    return [
+        f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."
+    ] * bool(what)
 
 
 def _assemble(rows: _Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:

@@ -397,3 +397,23 @@ def test_a_hundred_thousand_rows_in_well_under_a_second():
         convert(table, shown="cue")
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1
+
+
+def test_labels_that_look_like_typing_errors_are_named():
+    table = make_table()
+    table.loc[0, "arm"] = "Left "
+    with pytest.warns(SpiceWarning, match=r"choices \['Left ', 'left'\] differ in case or spaces only"):
+        convert(table)
+    convert(table, choices=["left", "right", "Left "])  # warnings are errors: whoever names them means them
+
+
+def test_options_that_are_hardly_ever_chosen_are_named():
+    table = pd.concat([make_table().assign(run=make_table()["run"] + 10 * i) for i in range(300)], ignore_index=True)
+    table.loc[0, "arm"] = "999"
+    with pytest.warns(SpiceWarning, match=r"choices \['999'\] are hardly ever chosen"):
+        convert(table)
+
+
+def test_columns_that_are_none_are_refused():
+    with pytest.raises(ConfigError, match="must be names of columns, not None"):
+        convert(make_table(), participant=None)
