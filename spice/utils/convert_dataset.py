@@ -344,7 +344,7 @@ def _read_input(rows: _Rows, name: str) -> list[str]:
 
 
 def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: Sequence[Any] | None) -> list[str]:
-    notices = []
+    notices = [] if choices is not None else _rare_choices(rows)
     if trial is None:
         notices.append(
             "no trial column was named: the rows of a session are taken in the order given. "
@@ -356,8 +356,6 @@ def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: S
             f"reward columns are taken in the sorted order of the choices ({pairs}). "
             "State the order with choices=[...]."
         )
-    if choices is None:
-        notices += _rare_choices(rows)
     return notices
 
 
@@ -368,10 +366,10 @@ def _rare_choices(rows: _Rows) -> list[str]:
     alike = [label for label, text in zip(labels, plain_text, strict=True) if plain_text.count(text) > 1]
     counts = np.bincount(rows.choice[rows.choice >= 0], minlength=len(labels))
     rare = [label for label, count in zip(labels, counts, strict=True) if count <= RARELY * counts.sum()]
-    what = f"{alike} differ in case or spaces only" if alike else f"{rare} are hardly ever chosen" if rare else ""
-    return [
-        f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."
-    ] * bool(what)
+    if not alike and not rare:
+        return []
+    what = f"{alike} differ in case or spaces only" if alike else f"{rare} are hardly ever chosen"
+    return [f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."]
 
 
 def _assemble(rows: _Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:
