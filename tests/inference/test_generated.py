@@ -148,6 +148,7 @@ def test_value_gradient_and_hessian_equal_autograds(random_data, model_class, n_
 # ---------------------------------------------------------------------- against NumPy and finite differences
 
 
+@pytest.mark.slow
 def test_a_model_that_does_everything(random_data):
     n_actions = 3
     data, model = with_effort(random_data(5, 16, n_actions, **GAPS)), everything(n_actions)
