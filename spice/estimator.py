@@ -4,7 +4,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -30,9 +30,6 @@ from spice.sindy.probes import probe_sessions
 from spice.sindy.samples import collect_samples
 from spice.training import TrainingResult, fit_network
 from spice.training.scales import set_input_scales
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["SpiceConfig", "SpiceEstimator"]
 

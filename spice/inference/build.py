@@ -101,7 +101,7 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     action = dataset.xs[..., dataset.columns.choice].nan_to_num(0.0).transpose(0, 1)
     chosen = {name: _applies_to(call.action, action, dataset) for name, call in calls.items()}
     library = _make_library(model, config, degree, calls, chosen)
-    sessions, kept, choices = _trials_in_use(dataset)
+    sessions, kept, choices = trials_in_use(dataset)
     modules, factors = _layout(library, config, calls, dataset, kept)
     scales = _scales(factors, modules)
     factors /= scales[:, None]
@@ -137,9 +137,9 @@ def _make_library(
     return Library(names, order, model.n_actions)
 
 
-def _trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
+def trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
     """First trial of each session, mask of the trials up to each session's end, and scored choices."""
-    scored = ~dataset.ys.isnan().any(-1)
+    scored = dataset.scored
     used = dataset.observed | scored
     kept = used.flip(1).cumsum(1).flip(1) > 0
     sessions = np.concatenate([[0], np.cumsum(kept.sum(1).numpy())]).astype(np.int64)

@@ -1,15 +1,12 @@
 """Likelihood of rows: coefficients of some structure on the trials of some participant."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from spice.inference.data import Trials
 from spice.inference.library import Library
-
-WORTH_A_THREAD = 20_000  # trials x rows
+from spice.inference.threads import Threads
 
 
 class Answer(NamedTuple):
@@ -47,10 +44,8 @@ class Likelihood:
         from spice.inference.kernel import evaluate_rows  # the compiler takes a second to import
 
         self.library, self.trials, self._kernel = library, trials, evaluate_rows
-        self._n_threads = n_threads or torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._n_threads)
         lengths = np.maximum(np.diff(trials.sessions), 0)  # resampled sessions have empty ones between them
-        self._lengths = np.add.reduceat(lengths, trials.groups[:-1])
+        self._threads = Threads(np.add.reduceat(lengths, trials.groups[:-1]), n_threads)
 
     @property
     def n_coefficients(self) -> int:
@@ -77,7 +72,7 @@ class Likelihood:
         fisher = np.zeros((n_rows, most, most))
         arguments = (np.ascontiguousarray(coefficients), numbers, group, nll, gradient, fisher)
         with np.errstate(all="ignore"):
-            list(self._pool.map(lambda part: self._evaluate(*(a[part] for a in arguments)), self._parts(group)))
+            self._threads.run(lambda part: self._evaluate(*(a[part] for a in arguments)), group)
         nll = np.where(np.isfinite(nll), nll, np.inf)
         rows = np.arange(n_rows)[:, None]
         places = np.where(numbers >= 0, numbers, n_all)  # what is not free falls off the end
@@ -85,14 +80,6 @@ class Likelihood:
         wide[rows, places] = gradient
         square[rows[:, :, None], places[:, :, None], places[:, None, :]] = fisher
         return Answer(nll, wide[:, :n_all], square[:, :n_all, :n_all])
-
-    def _parts(self, group: np.ndarray) -> list[slice]:
-        """Rows for each thread, of about as many trials."""
-        work = np.cumsum(self._lengths[group])
-        number = int(min(self._n_threads, max(work[-1] // WORTH_A_THREAD, 1), len(group))) if len(group) else 1
-        cuts = np.searchsorted(work, work[-1] * np.arange(1, number) / number) if len(group) else []
-        bounds = [0, *(int(cut) + 1 for cut in cuts), len(group)]
-        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
 
     def _evaluate(self, coefficients, numbers, group, nll, gradient, fisher) -> None:
         library, trials = self.library, self.trials

@@ -15,7 +15,7 @@ from spice.equations.codegen import kernel_source
 from spice.equations.evaluate import run_symbolic
 from spice.equations.tracing import trace
 from spice.inference.general.generated import GeneratedLikelihood
-from spice.inference.likelihood import WORTH_A_THREAD
+from spice.inference.threads import WORTH_A_THREAD
 from spice.precoded import ChoiceRNN, ForgettingRNN, LearningRateRNN, RescorlaWagnerRNN
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
 from spice.resources.dataset import DatasetRNN

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from spice.inference.likelihood import WORTH_A_THREAD, Likelihood
+from spice.inference.likelihood import Likelihood
 from spice.inference.refine import Refinement
+from spice.inference.threads import WORTH_A_THREAD
 from spice.precoded import (
     BANDIT_CONFIG,
     CHOICE_CONFIG,

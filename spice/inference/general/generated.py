@@ -1,14 +1,13 @@
 """Likelihood of any symbolic model with exact gradient and Hessian, by code that is generated for it."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from spice.equations.symbolic import SymbolicModel
-from spice.inference.likelihood import WORTH_A_THREAD
+from spice.inference.build import trials_in_use
+from spice.inference.threads import Threads
 from spice.resources.dataset import DatasetRNN
 
 
@@ -93,9 +92,7 @@ class GeneratedLikelihood:
         self.names = tuple(model.parameters)
         self.trials, self.participants = _flatten(model, dataset)
         self._kernel = load_function(kernel_source(model, dataset.n_actions), "evaluate")
-        self._n_threads = n_threads or torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._n_threads)
-        self._lengths = np.diff(self.trials.sessions[self.trials.groups])
+        self._threads = Threads(np.diff(self.trials.sessions[self.trials.groups]), n_threads)
 
     def n_scored(self) -> np.ndarray:
         """Scored choices of each participant, shape (n_groups,)."""
@@ -121,22 +118,8 @@ class GeneratedLikelihood:
         def evaluate(part: slice) -> None:
             self._kernel(values[part], group[part], *trials, nll[part], gradient[part], hessian[part])
 
-        parts = self._parts(group)
-        if len(parts) == 1:
-            evaluate(parts[0])
-        else:
-            list(self._pool.map(evaluate, parts))
+        self._threads.run(evaluate, group)
         return Exact(np.where(np.isfinite(nll), nll, np.inf), gradient, hessian)
-
-    def _parts(self, group: np.ndarray) -> list[slice]:
-        """Rows for each thread, of about as many trials."""
-        if self._n_threads == 1 or len(group) < 2:
-            return [slice(0, len(group))]
-        work = np.cumsum(self._lengths[group])
-        number = int(min(self._n_threads, max(work[-1] // WORTH_A_THREAD, 1), len(group)))
-        cuts = np.searchsorted(work, work[-1] * np.arange(1, number) / number) + 1
-        bounds = [0, *map(int, cuts), len(group)]
-        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
 
 
 def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, list[int]]:
@@ -145,9 +128,7 @@ def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, lis
 
     dataset = dataset[dataset.participants.argsort(stable=True)]
     trials = read_trials(model, dataset)
-    scored = dataset.scored
-    kept = (dataset.observed | scored).flip(1).cumsum(1).flip(1) > 0
-    target = torch.where(scored, dataset.ys.nan_to_num(0.0).argmax(-1), -1).numpy()
+    sessions, kept, target = trials_in_use(dataset)
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
     mask = kept.numpy()
     flat = FlatTrials(
@@ -156,8 +137,8 @@ def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, lis
         outcome=np.ascontiguousarray(trials.outcome[mask]),
         inputs=np.ascontiguousarray(trials.inputs[mask]),
         lagged=np.ascontiguousarray(trials.lagged[mask]),
-        target=target[mask].astype(np.int16),
-        sessions=np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int64),
+        target=target,
+        sessions=sessions,
         groups=np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64),
     )
     return flat, participants.tolist()
