@@ -25,7 +25,7 @@ import recovery_protocol
 import recovery_time
 import torch
 from joblib import Parallel, delayed
-from scipy.stats import binomtest
+from recovery_scores import share
 
 from spice.errors import SpiceWarning
 from spice.estimator import SpiceEstimator
@@ -100,7 +100,7 @@ def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Rates with their 95 % binomial intervals; efficiency and coverage of the runs that are exactly right."""
     n, right, mechanism = len(records), [record for record in records if record["right"]], records[0]["mechanism"]
-    truth = MECHANISMS[mechanism][1]
+    truth, rate = MECHANISMS[mechanism][1], share(np.array([record["right"] for record in records]))
     errors = {
         name: [
             np.sqrt(np.mean([(source(record)[name] - truth[name]) ** 2 for record in right]))
@@ -111,8 +111,8 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return {
         "runs": n,
-        "right": len(right) / n,
-        "right_ci": wilson(len(right), n),
+        "right": rate["rate"],
+        "right_ci": rate["ci"],
         "asked_for": AT_LEAST.get(mechanism, 0.9) if records[0]["sessions"] == 100 else None,
         "with_false_terms": sum(bool(record["false"]) for record in records) / n,
         "rmse": {name: values[0] for name, values in errors.items()},
@@ -121,12 +121,6 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
         "nll_minus_true": float(np.mean([record["nll_minus_true"] for record in records])),
         "seconds": {k: float(np.median([r["seconds"][k] for r in records])) for k in records[0]["seconds"]},
     }
-
-
-def wilson(count: int, n: int) -> list[float]:
-    """95 % interval of a share."""
-    interval = binomtest(count, n).proportion_ci(method="wilson")
-    return [float(interval.low), float(interval.high)]
 
 
 def coverage(records: list[dict[str, Any]]) -> dict[str, float]:
@@ -142,8 +136,7 @@ def false_terms(records: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     for n_sessions in sorted({record["sessions"] for record in records}):
         runs = [r for r in records if (r["sessions"], r["actions"], r["reward"]) == (n_sessions, 2, "binary")]
         if runs:
-            count = sum(bool(record["false"]) for record in runs)
-            found[n_sessions] = {"runs": len(runs), "share": count / len(runs), "ci": wilson(count, len(runs))}
+            found[n_sessions] = share(np.array([bool(record["false"]) for record in runs]))
     return found
 
 
@@ -218,8 +211,8 @@ def main() -> None:
         covered = out["coverage"]
         print(f"95 % intervals (100 sessions, right structure): {covered['covered']:.3f} of {covered['intervals']}")
         for n_sessions, entry in out["false_terms"].items():
-            share, (low, high), runs = entry["share"], entry["ci"], entry["runs"]
-            print(f"{n_sessions} sessions: {share:.3f} [{low:.3f}, {high:.3f}] of {runs} with false terms")
+            rate, (low, high), runs = entry["rate"], entry["ci"], entry["n"]
+            print(f"{n_sessions} sessions: {rate:.3f} [{low:.3f}, {high:.3f}] of {runs} with false terms")
     if "protocol" in arguments.only:
         out["protocol"] = recovery_protocol.run(arguments.people, arguments.peer_people, arguments.peer_env)
         write()
