@@ -10,6 +10,7 @@ from spice.equations.terms import polynomial_exponents
 from spice.errors import ModelFormError
 from spice.inference.data import Trials
 from spice.inference.library import Library, Module
+from spice.inference.units import Unit, find_units
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.recording import ModuleCall
@@ -31,16 +32,15 @@ class Problem:
         Participant number of each group.
     chosen : np.ndarray of int, shape (n_modules,)
         Of each module 1 if it updates the chosen option alone, 0 if the others alone, else -1.
-    scales : np.ndarray, shape (n_terms,)
-        Largest size of each term's product of inputs: it is divided by that, so that numbers are in logit units
-        whatever rewards are counted in.
+    units : dict of str to Unit
+        In which units each signal is measured.
     """
 
     library: Library
     trials: Trials
     participants: list[int]
     chosen: np.ndarray
-    scales: np.ndarray
+    units: dict[str, Unit]
 
     def places(self, group: int, module: int) -> np.ndarray:
         """Factors wherever a module updates one participant's states, shape (n_places, n_factors)."""
@@ -49,6 +49,12 @@ class Problem:
         state = self.library.modules[module].state
         where = trials.modules[first:last, state] == module
         return trials.factors[first:last].transpose(0, 2, 1)[where]
+
+    def outcome_unit(self, module: int) -> Unit:
+        """In which units a module's outcome is measured."""
+        library = self.library
+        (signal, _), *_ = library.factors[library.factor[library.outcome[module]]]
+        return self.units[signal]
 
     def met(self) -> tuple[np.ndarray, np.ndarray]:
         """What each participant met.
@@ -102,21 +108,14 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     chosen = {name: _applies_to(call.action, action, dataset) for name, call in calls.items()}
     library = _make_library(model, config, degree, calls, chosen)
     sessions, kept, choices = trials_in_use(dataset)
-    modules, factors = _layout(library, config, calls, dataset, kept)
-    scales = _scales(factors, modules)
-    factors /= scales[:, None]
+    modules, signals = _layout(library, config, calls, dataset, kept)
+    units = find_units(library, modules, signals)
+    factors = _products(library, signals, units, modules.shape)
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
     groups = np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64)
     trials = Trials(modules, factors, choices, sessions, groups)
     roles = np.array([chosen[module.name] for module in library.modules])
-    return Problem(library, trials, participants.tolist(), roles, scales[library.factor])
-
-
-def _scales(factors: np.ndarray, modules: np.ndarray) -> np.ndarray:
-    """Largest size of each product of inputs where something is updated; 1 for what is always 0."""
-    used = np.asarray((modules >= 0).any(1))[:, None]
-    largest = np.abs(np.where(used, factors, 0.0)).max((0, 2), initial=0.0)
-    return np.where(largest > 0, largest, 1.0)
+    return Problem(library, trials, participants.tolist(), roles, units)
 
 
 def _make_library(
@@ -149,23 +148,35 @@ def trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.nda
 
 def _layout(
     library: Library, config: SpiceConfig, calls: Mapping[str, ModuleCall], dataset: DatasetRNN, kept: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which module updates what, (n_trials, n_states, n_actions), and products of inputs, (…, n_factors, …)."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Which module updates what, (n_trials, n_states, n_actions), and signals where they are read, else NaN."""
     n_trials, n_actions = int(kept.sum()), library.n_actions
     modules = np.full((n_trials, len(library.states), n_actions), -1, np.int16)
-    factors = np.ones((n_trials, len(library.factors), n_actions))
+    names = {name for module in library.modules for name in module.controls}
+    signals = {name: np.full((n_trials, n_actions), np.nan) for name in sorted(names)}
     observed = dataset.observed[kept].numpy()[:, None]
     for number, module in enumerate(library.modules):
         call = calls[module.name]
         inputs = call.inputs.transpose(0, 1)[kept].double().cpu().numpy()
         applies = (call.action.transpose(0, 1)[kept].numpy() != 0) & observed & ~np.isnan(inputs).any(-1)
         modules[:, module.state][applies] = number
-        names = config.inputs(module.name)
-        values = {name: np.nan_to_num(inputs[..., names.index(name)]) for name in module.controls}
-        for index, product in enumerate(library.factors):
-            if product and all(name in values for name, _ in product):
-                factors[:, index] = np.prod([values[name] ** power for name, power in product], axis=0)
-    return modules, factors
+        for name in module.controls:
+            signals[name][applies] = inputs[applies, config.inputs(module.name).index(name)]
+    return modules, signals
+
+
+def _products(
+    library: Library, signals: Mapping[str, np.ndarray], units: Mapping[str, Unit], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Products of inputs, shape (n_trials, n_factors, n_actions)."""
+    measured = {
+        name: np.nan_to_num((values - units[name].offset) / units[name].size) for name, values in signals.items()
+    }
+    factors = np.ones((shape[0], len(library.factors), shape[2]))
+    for index, product in enumerate(library.factors):
+        for name, power in product:
+            factors[:, index] *= measured[name] ** power
+    return factors
 
 
 def _applies_to(where: torch.Tensor, action: torch.Tensor, dataset: DatasetRNN) -> int:

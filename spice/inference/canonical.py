@@ -78,9 +78,9 @@ class _Reading:
         self._library: Library = layout.library
 
     def _outcomes(self, term: int) -> np.ndarray:
-        """The different outcomes that the participant met in a module's outcome term, in their own units."""
+        """The different outcomes that the participant met in a module's outcome term, in the search's units."""
         places = self._problem.places(self._group, int(self._library.module[term]))
-        return np.unique(places[:, self._library.factor[term]]) * self._problem.scales[term]
+        return np.unique(places[:, self._library.factor[term]])
 
     def _modules(self, state: int) -> tuple[int, int | None] | None:
         """Modules of the chosen option and of the others."""
@@ -113,12 +113,7 @@ class _Reading:
         own = self._library.own[learning]
         if outcome not in self._free(learning) or self._free(learning) - {own, outcome, crossed}:
             return None
-        scales = self._problem.scales
-        a, b, s = (
-            self._own(learning),
-            self._numbers[outcome] / scales[outcome],
-            self._numbers[self._layout.starts[state]],
-        )
+        a, b, s = self._own(learning), self._numbers[outcome], self._numbers[self._layout.starts[state]]
         if crossed in self._free(learning):
             both = self._two_rates(outcome, crossed, a, b, s)
             if both is None:
@@ -142,14 +137,19 @@ class _Reading:
             if further is None:
                 return None
             found |= further
-        return {name: float(value) for name, value in (found | {"initial_value": s / beta}).items()}
+        found["initial_value"] = s / beta
+        unit = self._problem.outcome_unit(learning)
+        found["beta"] /= unit.size
+        for name in {"initial_value", "forgetting_target"} & set(found):
+            found[name] = unit.offset + unit.size * found[name]
+        return {name: float(value) for name, value in found.items()}
 
     def _one_rate(self, learning: int, others: int | None, a: float, s: float) -> dict[str, float] | None:
         """The better outcome leaves the value as it is: start and inverse temperature are one number here too."""
         met = self._outcomes(self._layout.outcome[learning])
         if len(met) != 2 or a >= 1:
             return None
-        kept = a + (1 - a) * met[0] / self._problem.scales[self._layout.outcome[learning]]
+        kept = a + (1 - a) * met[0]
         beta = s / (met.mean() - met[0])
         rates = {"alpha_reward": 0.0, "alpha_penalty": 1 - kept}
         return self._with_others(beta, rates, beta * met.mean(), learning, others)
@@ -161,7 +161,7 @@ class _Reading:
         met = self._outcomes(outcome)
         if len(met) != 2:  # a rate that depends on the outcome has a name for two outcomes only
             return None
-        e = self._numbers[crossed] / self._problem.scales[crossed]
+        e = self._numbers[crossed]
         kept, moved = a + e * met, b * met - (1 - a) * s
         rates = {"alpha_reward": 1 - kept[1], "alpha_penalty": 1 - kept[0]}
         learned = kept < 1

@@ -53,6 +53,10 @@ class Library:
         Of each term.
     own, constant : np.ndarray of int64, shape (n_modules,)
         The term that is the state's value, and the constant; -1 where there is none.
+    base : np.ndarray of int64, shape (n_modules,)
+        The first module of each module's state.
+    outcome : np.ndarray of int64, shape (n_modules,)
+        The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.
     """
 
     def __init__(self, states: Sequence[str], modules: Sequence[Module], n_actions: int):
@@ -73,6 +77,9 @@ class Library:
         self.state = np.array([module.state for module in modules], np.int64)[self.module]
         self.own = self._find(1)
         self.constant = self._find(0)
+        states_updated = [module.state for module in modules]
+        self.base = np.array([states_updated.index(state) for state in states_updated], np.int64)
+        self.outcome = np.array([self._outcome(module) for module in range(len(modules))], np.int64)
 
     def _find(self, power: int) -> np.ndarray:
         """Each module's term that is this power of the state alone; -1 where there is none."""
@@ -80,6 +87,15 @@ class Library:
         for term in np.flatnonzero((self.powers == power) & (self.factor == 0)):
             found[self.module[term]] = term
         return found
+
+    def _outcome(self, module: int) -> int:
+        """A module's outcome; of those not chosen that of a signal which the first module does not read."""
+        terms = np.flatnonzero((self.module == module) & self.reads & (self.powers == 0)).tolist()
+        products = {term: self.factors[self.factor[term]] for term in terms}
+        signals = {term: product[0][0] for term, product in products.items() if len(product) == 1 == product[0][1]}
+        common = self.modules[self.base[module]].controls if module != self.base[module] else ()
+        own = [term for term, name in signals.items() if name not in common]
+        return next(iter(own or signals), -1)
 
     @property
     def n_terms(self) -> int:

@@ -96,7 +96,7 @@ class Refinement:
         self._config, self._model, self._criterion = config, model, criterion
         self.problem: Problem = pose(model, config, dataset, degree)
         library = self.problem.library
-        self.layout = Layout(library, self.problem.scales, estimation)
+        self.layout = Layout(library, estimation)
         self._likelihood = Likelihood(library, self.problem.trials)
         extent, told_apart = self.problem.met()
         self._refit = Refit(self._likelihood, self.layout, extent, Limits(self.problem))
@@ -145,8 +145,8 @@ class Refinement:
     def network_equations(self, group: int, coefficients: np.ndarray) -> dict[str, Equation]:
         """Equations of one participant in the network's gauge."""
         inputs = {name: self._config.inputs(name) for name in self._config.rnn_modules}
-        raw = coefficients[: self.problem.library.n_terms] / self.problem.scales
-        return network_equations(self.problem.library, raw, inputs, self.starts, self.readout[group])
+        library, units = self.problem.library, self.problem.units
+        return network_equations(library, coefficients, units, inputs, self.starts, self.readout[group])
 
     def model_with(self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]) -> BaseRNN:
         """A copy of the model with these equations and biases."""

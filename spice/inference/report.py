@@ -58,9 +58,11 @@ class Report:
         for module, term in enumerate(layout.outcome):
             if term < 0 or layout.base[module] != module:  # others may well have no outcomes of their own
                 continue
-            met = problem.places(self._group, module)[:, library.factor[term]] * problem.scales[term]
+            met = problem.places(self._group, module)[:, library.factor[term]]
             if len(met) and np.ptp(met) == 0:
-                found.append(f"{library.names[term]} in {library.modules[module].name} (always {met[0]:g})")
+                unit = problem.outcome_unit(module)
+                always = unit.offset + unit.size * met[0]
+                found.append(f"{library.names[term]} in {library.modules[module].name} (always {always:g})")
         return found
 
     def canonical(self) -> CanonicalForm:
@@ -135,15 +137,13 @@ class Report:
             seen = seen | layout.present(fit.rows)[0]
             if not len(new):
                 continue
-            values, _ = delta_method(partial(self._search_coefficients, fit.rows), fit)
+            values, _ = delta_method(partial(self._network_coefficients, fit.rows), fit)
             for number in new.tolist():
                 if number < library.n_terms:
-                    module, term = library.modules[library.module[number]].name, library.names[number]
-                    entry = values[number]
+                    key = library.modules[library.module[number]].name, library.names[number]
                 else:
-                    module, term = "bias", f"bias_{number - layout.biases[0]}"
-                    entry = values[library.n_terms + number - layout.biases[0]]
-                rows.append(self._row(module, term, entry, self._inclusion[number]))
+                    key = "bias", f"bias_{number - layout.biases[0]}"
+                rows.append(self._row(*key, values[key], self._inclusion[number]))
         return table(rows)
 
     def structures(self) -> "pd.DataFrame":
@@ -170,23 +170,23 @@ class Report:
             STRUCTURE_COLUMNS,
         )
 
-    def _search_coefficients(self, rows: Structures, numbers: np.ndarray) -> dict[int, float]:
-        """All coefficients in the search's gauge."""
-        return dict(enumerate(self._refinement.layout.coefficients(numbers[None], rows)[0][0].tolist()))
+    def _network_coefficients(self, rows: Structures, numbers: np.ndarray) -> dict[tuple[str, str], float]:
+        """Coefficients of all candidate terms in the network's gauge by module and term; the biases."""
+        refinement, library = self._refinement, self._refinement.problem.library
+        values = refinement.layout.coefficients(numbers[None], rows)[0][0]
+        equations = refinement.network_equations(self._group, values)
+        found = {
+            (library.modules[m].name, term): equations[library.modules[m].name].coefficients.get(term, 0.0)
+            for m, term in zip(library.module, library.names, strict=True)
+        }
+        return found | {("bias", f"bias_{k}"): float(values[library.n_terms + k]) for k in range(library.n_actions)}
 
     def _coefficients(self, numbers: np.ndarray, fit: Fits) -> dict[tuple[str, str], float]:
-        """All coefficients in the network's gauge by module and term; the biases."""
-        layout, library = self._refinement.layout, self._refinement.problem.library
-        values = layout.coefficients(numbers[None], fit.rows)[0][0]
-        equations = self._refinement.network_equations(self._group, values)
-        present = self._found.equations
-        found = {
-            (name, term): equations[name].coefficients.get(term, 0.0)
-            for name in present
-            for term in present[name].coefficients
-        }
-        free = fit.rows.free[0, layout.biases]
-        return found | {("bias", f"bias_{k}"): values[library.n_terms + k] for k in np.flatnonzero(free).tolist()}
+        """Those of the terms that the equations have; the free biases."""
+        layout, equations = self._refinement.layout, self._found.equations
+        present = {(name, term) for name, equation in equations.items() for term in equation.coefficients}
+        present |= {("bias", f"bias_{k}") for k in np.flatnonzero(fit.rows.free[0, layout.biases]).tolist()}
+        return {key: value for key, value in self._network_coefficients(fit.rows, numbers).items() if key in present}
 
     def _term_inclusion(self) -> dict[tuple[str, str], float]:
         """Inclusion of what the network's gauge shows: a constant that stands for the start is in with its module."""

@@ -58,8 +58,6 @@ class Layout:
     ----------
     library : Library
         Candidate terms.
-    scales : np.ndarray, shape (n_terms,), optional
-        What each term's product of inputs was divided by.
     estimation : {"map", "mle"}, default "map"
         Whether numbers have the weak priors above, or none.
 
@@ -69,8 +67,8 @@ class Layout:
         Terms, starts, biases.
     starts, biases : np.ndarray of int
         Where starts and biases stand.
-    base : np.ndarray of int, shape (n_modules,)
-        The first module of each module's state.
+    base, outcome : np.ndarray of int, shape (n_modules,)
+        Those of the library.
     parents : np.ndarray of bool, shape (n_terms, n_terms)
         The plainer terms that each interaction or square belongs to: of a state times an input the input alone, of a
         square the state, of a product of inputs each of them.
@@ -85,15 +83,14 @@ class Layout:
         Of the priors; 0 where there is none.
     """
 
-    def __init__(self, library: Library, scales: np.ndarray | None = None, estimation: str = "map"):
+    def __init__(self, library: Library, estimation: str = "map"):
         self.library = library
-        self._scales = np.ones(library.n_terms) if scales is None else scales
         n_terms, n_states = library.n_terms, len(library.states)
         self.starts = n_terms + np.arange(n_states)
         self.biases = n_terms + n_states + np.arange(library.n_actions)
         self.n_numbers = n_terms + n_states + library.n_actions
         states = [module.state for module in library.modules]
-        self.base = np.array([states.index(state) for state in states])
+        self.base, self.outcome = library.base, library.outcome
         self.usual = library.is_value[states].astype(float)
         deviations = np.full(self.n_numbers, PRIOR_SD)
         deviations[:n_terms][library.powers == 1] = np.inf
@@ -101,7 +98,6 @@ class Layout:
         deviations[self.starts] = PRIOR_SD_START
         self.parents = np.array([self._parents(term) for term in range(n_terms)])
         self.precisions = 1 / deviations**2 if estimation == "map" else np.zeros(self.n_numbers)
-        self.outcome = np.array([self._outcome(m) for m in range(len(states))])
         self.unusual = np.array([self._is_unusual(term) for term in range(n_terms)])
 
     def _parents(self, term: int) -> np.ndarray:
@@ -133,19 +129,6 @@ class Layout:
             common = library.modules[self.base[m]].controls
             return term == self.outcome[m] or (bool(product) and product[0][0] in common)
         return power == 1
-
-    def _outcome(self, module: int) -> int:
-        """The term that is a module's outcome: one signal, to the first power, without the state; -1 for none.
-
-        Options not chosen have outcomes of their own where there is a signal that the first module does not read.
-        """
-        library = self.library
-        terms = np.flatnonzero((library.module == module) & library.reads & (library.powers == 0)).tolist()
-        products = {term: library.factors[library.factor[term]] for term in terms}
-        signals = {term: product[0][0] for term, product in products.items() if len(product) == 1 == product[0][1]}
-        common = library.modules[self.base[module]].controls if module != self.base[module] else ()
-        own = [term for term, name in signals.items() if name not in common]
-        return next(iter(own or signals), -1)
 
     def crossed(self, module: int) -> int:
         """The term state x outcome of a module; -1 where there is none."""
@@ -256,10 +239,9 @@ class Layout:
         """Outcomes lead to the same value as those of the first module: b = b' (1 - a) / (1 - a')."""
         own, base_own, base_b = self.library.own[m], self.library.own[self.base[m]], self.outcome[self.base[m]]
         a, a_base, b_base = value[where, own], value[where, base_own], value[where, base_b]
-        unit = self._scales[self.outcome[m]] / self._scales[base_b]
         rest = np.maximum(1 - a_base, 1e-8)
-        value[where, self.outcome[m]] = unit * b_base * (1 - a) / rest
-        slope[where, self.outcome[m]] = unit * (
+        value[where, self.outcome[m]] = b_base * (1 - a) / rest
+        slope[where, self.outcome[m]] = (
             ((1 - a) / rest)[:, None] * slope[where, base_b]
             - (b_base / rest)[:, None] * slope[where, own]
             + (b_base * (1 - a) / rest**2)[:, None] * slope[where, base_own]

@@ -97,11 +97,25 @@ def nll_of(logits, data) -> torch.Tensor:
 
 
 def terms_of(problem, coefficients) -> dict:
-    """Coefficients by module and term, of inputs as they are: the likelihood's are of inputs up to 1."""
+    """Coefficients by module and term, of inputs as they are; the search has (s - offset) / size in their place."""
     library = problem.library
     terms = {module.name: {} for module in library.modules}
     for number, name in enumerate(library.names):
-        terms[library.modules[library.module[number]].name][name] = coefficients[number] / problem.scales[number]
+        parts = [([], coefficients[number])]
+        for factor in [] if name == "1" else name.split(" "):
+            signal, _, power = factor.partition("^")
+            for _ in range(int(power or 1)):
+                if signal not in problem.units:
+                    parts = [([*factors, signal], weight) for factors, weight in parts]
+                else:
+                    unit = problem.units[signal]
+                    parts = [([*factors, signal], weight / unit.size) for factors, weight in parts] + [
+                        (factors, -weight * unit.offset / unit.size) for factors, weight in parts
+                    ]
+        of_module = terms[library.modules[library.module[number]].name]
+        for factors, weight in parts:
+            key = " ".join(factors) or "1"
+            of_module[key] = of_module.get(key, 0.0) + weight
     return terms
 
 
@@ -143,7 +157,7 @@ def pose_problem(data, model_class=BanditRNN, config=BANDIT_CONFIG, degree=1, n_
     torch.manual_seed(0)
     model = model_class.build(data.n_actions, n_participants, hidden_size=2).double()
     problem = pose(model, config, data, degree)
-    layout, likelihood = Layout(problem.library, problem.scales), Likelihood(problem.library, problem.trials, n_threads)
+    layout, likelihood = Layout(problem.library), Likelihood(problem.library, problem.trials, n_threads)
     extent, told_apart = problem.met()
     limits = Limits(problem)
     allowed = np.zeros((len(told_apart), layout.n_numbers), bool)

@@ -130,12 +130,12 @@ def test_what_was_met_and_told_apart(helpers, random_data):
     rewards = np.stack([rng.integers(2, size=41), rng.choice([-2.0, 0.5, 3.0], 41)])
     posed = helpers.pose_problem(dataset(choices, rewards, [0, 1]), n_participants=2)
     extent, told_apart = posed.problem.met()
-    extent = extent * posed.problem.scales[:, None]  # the likelihood's inputs are divided by the largest of all
     at = {name: helpers.number_of(posed.layout, LEARNT, name) for name in ("1", LEARNT, "c_reward", "c_reward^2")}
     crossed = helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")
-    np.testing.assert_allclose(extent[:, at["c_reward"]], [[0, 1], [-2, 3]])
-    np.testing.assert_allclose(extent[:, at["c_reward^2"]], [[0, 1], [0.25, 9]])
-    np.testing.assert_allclose(extent[:, crossed], [[0, 1], [-2, 3]])
+    # measured from the worst of all, -2, in units of their range, 5
+    np.testing.assert_allclose(extent[:, at["c_reward"]], [[0.4, 0.6], [0, 1]])
+    np.testing.assert_allclose(extent[:, at["c_reward^2"]], [[0.16, 0.36], [0, 1]])
+    np.testing.assert_allclose(extent[:, crossed], [[0.4, 0.6], [0, 1]])
     assert (extent[:, [at["1"], at[LEARNT]]] == 1).all()
     assert told_apart[:, [*at.values()]].tolist() == [[True, True, True, False], [True, True, True, True]]
     outcome = helpers.number_of(posed.layout, OTHERS, "c_outcome")

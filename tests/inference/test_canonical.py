@@ -469,3 +469,36 @@ def test_learning_from_one_outcome_alone(helpers, better, worse):
     for name, truth in (("beta", 3.0), ("alpha_reward", better), ("alpha_penalty", worse)):
         assert abs(found[name].value - truth) <= 4 * found[name].se
     assert {found["alpha_reward"].se > 0, found["alpha_penalty"].se > 0} == {True, False}
+
+
+AFFINE = {"others first": (-1.0, 2.0), "large": (100.0, 1.0), "losses": (-3.0, 0.5)}
+
+
+@pytest.mark.parametrize("unit", AFFINE)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("asymmetric rates", {}), ("forgetting", {}), ("counterfactual", {}), ("rescorla-wagner", {"alpha_penalty": 0.0})],
+)
+def test_other_origins_and_units_of_rewards_change_nothing_else(helpers, searched, unit, name, changes):
+    """The same choices after offset + size r: the same structure, beta / size, and starts where they were."""
+    offset, size = AFFINE[unit]
+    refinement, refined, data = searched(name, **changes)
+    xs, columns = data.xs.clone(), data.columns
+    xs[..., columns.reward] = offset + size * xs[..., columns.reward]
+    moved = helpers.refinement_of(data.replace(xs, data.ys))
+    again = moved.run({0: None})[0]
+    found, other = (
+        Report(*entry, "somebody", {}).canonical() for entry in ((refinement, 0, refined), (moved, 0, again))
+    )
+    assert found.unread == other.unread == [] and list(found.parameters) == list(other.parameters)
+    for key, value in found.parameters.items():
+        expected = {"beta": value / size, "initial_value": offset + size * value}.get(key, value)
+        assert other.parameters[key] == pytest.approx(expected, abs=1e-5 * max(1.0, abs(expected))), key
+        scale = {"beta": 1 / size, "initial_value": size}.get(key, 1.0)
+        assert other.estimates[key].se == pytest.approx(scale * found.estimates[key].se, rel=1e-3), key
+    with torch.no_grad():
+        model = moved.model_with({0: again.equations}, {0: again.biases})
+        first = refinement.model_with({0: refined.equations}, {0: refined.biases})
+    np.testing.assert_allclose(
+        probabilities_by_model(model, data.replace(xs, data.ys)), probabilities_by_model(first, data), atol=1e-5
+    )

@@ -37,7 +37,7 @@ def fit_of(refinement, helpers):
 
 def test_priors_only_where_asked_for(helpers, data):
     posed = helpers.pose_problem(data)
-    precisions = {kind: Layout(posed.library, posed.problem.scales, kind).precisions for kind in ("map", "mle")}
+    precisions = {kind: Layout(posed.library, kind).precisions for kind in ("map", "mle")}
     assert (precisions["map"] > 0).any() and (precisions["mle"] == 0).all()
     np.testing.assert_array_equal(posed.layout.precisions, precisions["map"])
 

@@ -110,7 +110,7 @@ def test_each_participant_has_limits_of_their_own(helpers, random_data):
     values = np.zeros((2, posed.library.n_terms + 2))
     values[:, helpers.number_of(posed.layout, LEARNT, LEARNT)] = 0.5
     crossed = helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")
-    values[:, crossed] = 0.4 * posed.problem.scales[crossed]
+    values[:, crossed] = 0.4 * 3  # per largest outcome
     assert posed.limits.kept(values, np.array([0, 1])).tolist() == [True, False]
     assert posed.limits.kept(values, np.array([1, 0])).tolist() == [False, True]
 

@@ -63,8 +63,7 @@ def expected_of(posed, row, numbers):
         found[NOT_REPEATED, NOT_REPEATED] = found[REPEATED, REPEATED]
     if row.tied[0, names.index(OTHERS)]:  # outcomes lead to the same value: b / (1 - a) = b' / (1 - a')
         ratio = (1 - found[OTHERS, OTHERS]) / (1 - found[LEARNT, LEARNT])
-        unit = posed.problem.scales[at[OTHERS, "c_outcome"]] / posed.problem.scales[at[LEARNT, "c_reward"]]
-        found[OTHERS, "c_outcome"] = found[LEARNT, "c_reward"] * ratio * unit
+        found[OTHERS, "c_outcome"] = found[LEARNT, "c_reward"] * ratio
     start = value[layout.starts[0]]
     if row.tied[0, names.index(LEARNT)]:  # an outcome of 1, the largest, leaves the value as it is
         found[LEARNT, CROSSED] = 1 - found[LEARNT, LEARNT]
