@@ -1,6 +1,7 @@
 """The canonical form as people read it: sympy equations and lines of text."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil, log10
 from typing import TYPE_CHECKING
 
 from spice.equations import format_number
@@ -9,6 +10,7 @@ from spice.inference.uncertainty import Estimate
 if TYPE_CHECKING:
     import sympy
 
+MOST_DIGITS = 6
 GREEK = {
     "beta": "β",
     "alpha": "α",
@@ -79,7 +81,7 @@ def canonical_lines(estimates: Mapping[str, Estimate], unread: Sequence[str] = (
     """
     if not estimates:
         return []
-    value = {name: format_number(entry.value) for name, entry in estimates.items()}
+    value = {name: format_number(entry.value, _digits(entry)) for name, entry in estimates.items()}
     lines: list[str] = []
     logits: list[str] = []
     if "beta" in estimates:
@@ -107,9 +109,16 @@ def canonical_lines(estimates: Mapping[str, Estimate], unread: Sequence[str] = (
 
 def _with_interval(name: str, estimate: Estimate) -> str:
     shown = GREEK.get(name, "Q0" if name == "initial_value" else name.replace("_", " "))
-    number = format_number(estimate.value)
+    digits = _digits(estimate)
+    number = format_number(estimate.value, digits)
     if estimate.se == 0:
         return f"{shown} = {number} (fixed)"
     if estimate.se != estimate.se:
         return f"{shown} = {number} (the data do not identify it)"
-    return f"{shown} = {number}  [{format_number(estimate.low)}, {format_number(estimate.high)}]"
+    return f"{shown} = {number}  [{format_number(estimate.low, digits)}, {format_number(estimate.high, digits)}]"
+
+
+def _digits(estimate: Estimate) -> int:
+    """Decimals: two, and more where an interval is narrower than that (rewards in points)."""
+    width = (estimate.high - estimate.low) / 2
+    return 2 if not 0 < width < float("inf") else min(max(2, ceil(-log10(width))), MOST_DIGITS)

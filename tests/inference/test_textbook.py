@@ -103,3 +103,11 @@ def test_the_last_choice_and_a_target():
     lines = canonical_lines({name: estimate(value) for name, value in p.items()})
     assert "Q ← Q + 1.00 (0.10 − Q)   other options" in lines and "K = 1[last choice]" in lines
     assert "forgetting target = 0.10  [0.00, 0.20]" in lines
+
+
+def test_small_numbers_have_as_many_digits_as_are_known():
+    """Rewards in points: two decimals would hide the interval."""
+    lines = canonical_lines(
+        {"beta": Estimate(0.0582, 0.0023, 0.0537, 0.0628), **{n: estimate(RW[n]) for n in RW if n != "beta"}}
+    )
+    assert "β = 0.058  [0.054, 0.063]" in lines and "logits = 0.058 Q" in lines
