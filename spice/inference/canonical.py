@@ -133,7 +133,7 @@ class _Reading:
             return None
         found = {"beta": beta} | rates
         if others is not None:
-            further = self._others(others, learning, beta, s)
+            further = self._others(others, beta, s)
             if further is None:
                 return None
             found |= further
@@ -176,15 +176,14 @@ class _Reading:
         beta = fixed / (met[learned][0] - start)
         return beta, beta * start, rates
 
-    def _others(self, others: int, learning: int, beta: float, s: float) -> dict[str, float] | None:
+    def _others(self, others: int, beta: float, s: float) -> dict[str, float] | None:
         """Forgetting, or learning from outcomes of options that were not chosen."""
         own, constant = self._library.own[others], self._library.constant[others]
         kept = self._own(others)
         if self._free(others) - {own, constant}:
             return None
         if self._rows.tied[0, others]:
-            crossed = self._layout.crossed(learning)
-            return None if crossed in self._free(learning) else {"alpha_counterfactual": 1 - kept}
+            return {"alpha_counterfactual": 1 - kept}
         if kept == 1.0:
             return {}
         found = {"forgetting": 1 - kept}

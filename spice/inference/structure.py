@@ -236,16 +236,25 @@ class Layout:
         slope[where, outcome] = (1 - a)[:, None] * slope[where, start] - s[:, None] * slope[where, own]
 
     def _scale(self, value, slope, m: int, where: np.ndarray) -> None:
-        """Outcomes lead to the same value as those of the first module: b = b' (1 - a) / (1 - a')."""
-        own, base_own, base_b = self.library.own[m], self.library.own[self.base[m]], self.outcome[self.base[m]]
-        a, a_base, b_base = value[where, own], value[where, base_own], value[where, base_b]
-        rest = np.maximum(1 - a_base, 1e-8)
-        value[where, self.outcome[m]] = b_base * (1 - a) / rest
-        slope[where, self.outcome[m]] = (
-            ((1 - a) / rest)[:, None] * slope[where, base_b]
-            - (b_base / rest)[:, None] * slope[where, own]
-            + (b_base * (1 - a) / rest**2)[:, None] * slope[where, base_own]
-        )
+        """The best outcome leads where it leads in the first module: b = (1 - a) (b' - e' s) / (1 - a' - e').
+
+        There e' is 0, or the better of two outcomes has a rate of its own, and both lead where they do in the first.
+        """
+        base, own = self.base[m], self.library.own[m]
+        crossed, start = self.crossed(base), self.starts[self.library.modules[m].state]
+        kept, d_kept = value[where, self.library.own[base]], slope[where, self.library.own[base]]
+        led, d_led = value[where, self.outcome[base]], slope[where, self.outcome[base]]
+        if crossed >= 0:
+            e, s, d_e = value[where, crossed], value[where, start], slope[where, crossed]
+            kept, d_kept = kept + e, d_kept + d_e
+            led, d_led = led - e * s, d_led - s[:, None] * d_e - e[:, None] * slope[where, start]
+        rest = np.maximum(1 - kept, 1e-8)
+        d_kept = np.where((1 - kept > 1e-8)[:, None], d_kept, 0.0)
+        scale, rate = led / rest, 1 - value[where, own]
+        value[where, self.outcome[m]] = rate * scale
+        slope[where, self.outcome[m]] = (rate / rest)[:, None] * (d_led + scale[:, None] * d_kept) - scale[
+            :, None
+        ] * slope[where, own]
 
     def needed(self, jacobian: np.ndarray) -> np.ndarray:
         """Coefficients to differentiate by, shape (n_rows, n_coefficients)."""

@@ -34,6 +34,7 @@ MODELS = {
     "forgetting target": RW | {"forgetting": 0.2, "forgetting_target": 0.1},
     "forgetting target at once": RW | {"forgetting": 1.0, "forgetting_target": 0.1},
     "counterfactual": RW | {"alpha_counterfactual": 0.15},
+    "counterfactual, two rates": TWO_RATES | {"alpha_counterfactual": 0.15},
     "perseveration": RW | {"perseveration": 0.8},
     "alternation": RW | {"perseveration": -0.8},
     "slow trace": RW | SLOW,
@@ -208,6 +209,7 @@ def test_predictions_are_those_of_the_textbooks_agent(helpers, refinement, playe
         ("perseveration", {}),
         ("slow choice trace", {}),
         ("counterfactual", {}),
+        ("counterfactual", {"alpha_reward": 0.5, "alpha_penalty": 0.15}),
         ("rescorla-wagner", {"bias": (0.0, 0.8)}),
         ("rescorla-wagner", {"n_actions": 3}),
         ("forgetting", {"n_actions": 3}),
@@ -256,7 +258,6 @@ UNREAD = {  # free numbers, tied modules, and which states are unread
     "no outcome": ([CROSSED, DELTA[0]], TIED, [VALUE]),
     "outcomes of others on a scale of their own": ([*DELTA, (OTHERS, OTHERS), (OTHERS, "c_outcome")], TIED, [VALUE]),
     "others changed by the reward": ([*DELTA, (OTHERS, OTHERS), (OTHERS, "c_reward")], TIED, [VALUE]),
-    "two rates and counterfactual": ([*DELTA, CROSSED, (OTHERS, OTHERS)], [NOT_REPEATED, OTHERS], [VALUE]),
     "traces that decay differently": (
         [*DELTA, (REPEATED, "1"), (REPEATED, REPEATED), (NOT_REPEATED, NOT_REPEATED)],
         [],

@@ -47,7 +47,8 @@ def row_of(helpers, posed):
 
 
 def numbers_of(layout, seed=0):
-    return np.random.default_rng(seed).uniform(0.1, 0.9, (1, layout.n_numbers))
+    """Multipliers stay below 1 at every outcome."""
+    return np.random.default_rng(seed).uniform(0.1, 0.45, (1, layout.n_numbers))
 
 
 def expected_of(posed, row, numbers):
@@ -61,10 +62,11 @@ def expected_of(posed, row, numbers):
             found[name, name] = float(name in (LEARNT, OTHERS))  # a value stays, a choice trace does not
     if row.tied[0, names.index(NOT_REPEATED)]:
         found[NOT_REPEATED, NOT_REPEATED] = found[REPEATED, REPEATED]
-    if row.tied[0, names.index(OTHERS)]:  # outcomes lead to the same value: b / (1 - a) = b' / (1 - a')
-        ratio = (1 - found[OTHERS, OTHERS]) / (1 - found[LEARNT, LEARNT])
-        found[OTHERS, "c_outcome"] = found[LEARNT, "c_reward"] * ratio
     start = value[layout.starts[0]]
+    if row.tied[0, names.index(OTHERS)]:  # outcomes lead to the same value; the best one's, 1, is where it is kept
+        rate = 1 - found[LEARNT, LEARNT] - found[LEARNT, CROSSED]
+        best = (found[LEARNT, "c_reward"] - (1 - found[LEARNT, LEARNT]) * start) / rate
+        found[OTHERS, "c_outcome"] = (1 - found[OTHERS, OTHERS]) * (best + start)
     if row.tied[0, names.index(LEARNT)]:  # an outcome of 1, the largest, leaves the value as it is
         found[LEARNT, CROSSED] = 1 - found[LEARNT, LEARNT]
         found[LEARNT, "c_reward"] = (1 - found[LEARNT, LEARNT]) * start
