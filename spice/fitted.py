@@ -212,7 +212,8 @@ class FittedSpice(BaseEstimator):
         -------
         pandas.DataFrame
             Columns participant, module, term, estimate, se, ci_low, ci_high (95 %), inclusion (probability that the
-            term is in the model), sindy (SINDy's first value); only what is in the model.
+            term is in the model), sindy (SINDy's first value); only what is in the model. The standard error is NaN of
+            what the data do not identify, and of what a bound holds (a learning rate of 1).
         """
         import pandas as pd
 

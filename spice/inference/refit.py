@@ -42,6 +42,8 @@ class Fits:
         Expected information of the choices about the free numbers, without the priors'.
     prior : np.ndarray, shape (n_rows, n_numbers)
         Precision of each free number's prior.
+    directions : np.ndarray, shape (n_rows, n_numbers, n_numbers)
+        In columns, the directions in which numbers may move; 0 for those in which a bound holds them.
     converged : np.ndarray of bool, shape (n_rows,)
         Whether no step promises more.
     """
@@ -53,6 +55,7 @@ class Fits:
     nll: np.ndarray
     fisher: np.ndarray
     prior: np.ndarray
+    directions: np.ndarray
     converged: np.ndarray
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Fits:
         return Fits(rows, *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[1:]))
 
 
-_FIELDS = ("rows", "group", "numbers", "loss", "nll", "fisher", "prior", "converged")
+_FIELDS = ("rows", "group", "numbers", "loss", "nll", "fisher", "prior", "directions", "converged")
 
 
 class Refit:
@@ -177,7 +180,8 @@ class Refit:
         prior = self._layout.precisions * free
         nll = loss - (prior * numbers**2).sum(1) / 2
         fisher = inverse.transpose(0, 2, 1) @ curvature @ inverse - prior[:, :, None] * np.eye(n)
-        return Fits(rows, group, numbers, loss, nll, fisher, prior, converged)
+        directions = basis * ~_held(theta, gradient, free, low, high)[:, None]
+        return Fits(rows, group, numbers, loss, nll, fisher, prior, directions, converged)
 
     def _evaluate(self, rows: Structures, group, theta, basis, pull=None):
         """Loss, gradient and curvature, priors included, by the bounded numbers."""
@@ -245,9 +249,14 @@ class Refit:
 
 
 def _damped_step(theta, gradient, fisher, damping, free, low, high) -> np.ndarray:
-    """Newton steps within the bounds: numbers at a bound that the gradient pushes against stay there."""
-    held = ~free | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    """Newton steps within the bounds."""
+    held = _held(theta, gradient, free, low, high)
     return np.clip(theta + newton_steps(gradient, fisher, damping, ~held), low, high) - theta
+
+
+def _held(theta, gradient, free, low, high) -> np.ndarray:
+    """Numbers that do not move: those that are not free, and those at a bound that the gradient pushes against."""
+    return ~free | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
 
 
 def newton_steps(gradient: np.ndarray, information: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray:

@@ -46,8 +46,8 @@ class Report:
     def results(self) -> Results:
         """All of it."""
         canonical, terms = self.canonical(), self.terms()
-        unknown = [name for name, entry in canonical.estimates.items() if np.isnan(entry.se)]
-        unknown += [f"{row.term} in {row.module}" for row in terms[terms["se"].isna()].itertuples()]
+        unknown = [name for name, entry in canonical.estimates.items() if _is_unknown(entry)]
+        unknown += [f"{term} in {module}" for (module, term), entry in self._estimates().items() if _is_unknown(entry)]
         unknown += self._without_outcomes()
         return Results(self._sindy, canonical, terms, self.undecided(), unknown, self.structures())
 
@@ -114,16 +114,13 @@ class Report:
 
     def terms(self) -> "pd.DataFrame":
         """One row per term of the equations, in the network's gauge."""
-        fit = self._found.fit
-        estimates, _ = delta_method(lambda numbers: self._coefficients(numbers, fit), fit)
         sure = self._term_inclusion()
-        present = {(name, term) for name, entry in self._found.equations.items() for term in entry.coefficients}
-        rows = [
-            self._row(key[0], key[1], entry, sure[key])
-            for key, entry in estimates.items()
-            if key in present or key[0] == "bias"
-        ]
-        return table(rows)
+        return table([self._row(*key, entry, sure[key]) for key, entry in self._estimates().items()])
+
+    def _estimates(self) -> dict[tuple[str, str], Estimate]:
+        """Of the terms of the equations and the biases."""
+        fit = self._found.fit
+        return delta_method(lambda numbers: self._coefficients(numbers, fit), fit)[0]
 
     def undecided(self) -> "pd.DataFrame":
         """Terms of structures within 2 units of the best that the best does not have, each with its estimate there."""
@@ -208,3 +205,8 @@ class Report:
     def _row(self, module: str, term: str, entry: Estimate, sure: float) -> list[Any]:
         first = self._sindy[module].coefficients.get(term, 0.0) if module in self._sindy else np.nan
         return [self._label, module, term, entry.value, entry.se, entry.low, entry.high, sure, first]
+
+
+def _is_unknown(entry: Estimate) -> bool:
+    """Whether the data do not identify a quantity."""
+    return bool(np.isnan(entry.se)) and not entry.at_bound

@@ -75,8 +75,8 @@ class CanonicalForm:
     def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""
         rows = [
-            [participant, "", name, *astuple(entry), self.inclusion.get(name, np.nan), np.nan]
-            for name, entry in self.estimates.items()
+            [participant, "", name, e.value, e.se, e.low, e.high, self.inclusion.get(name, np.nan), np.nan]
+            for name, e in self.estimates.items()
         ]
         return table(rows)
 
@@ -136,7 +136,7 @@ class Results:
             for name, terms in plain["sindy"].items()
         }
         form = CanonicalForm(
-            {str(name): Estimate(*map(float, entry)) for name, entry in plain["estimates"].items()},
+            {str(name): _estimate(*entry) for name, entry in plain["estimates"].items()},
             {str(name): Gauge(*map(float, entry)) for name, entry in plain["gauge"].items()},
             [str(name) for name in plain["unread"]],
             {str(name): float(value) for name, value in plain["inclusion"].items()},
@@ -145,6 +145,11 @@ class Results:
         terms, undecided = (table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided"))
         structures = table([[label, *row] for row in plain["structures"]], STRUCTURE_COLUMNS)
         return Results(sindy, form, terms, undecided, [str(name) for name in plain["unidentified"]], structures)
+
+
+def _estimate(value: float, se: float, low: float, high: float, at_bound: bool) -> Estimate:
+    """From numbers in a file."""
+    return Estimate(float(value), float(se), float(low), float(high), bool(at_bound))
 
 
 def table(rows: list[list[Any]], columns: Sequence[str] = COLUMNS) -> "pd.DataFrame":

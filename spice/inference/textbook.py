@@ -111,6 +111,8 @@ def _with_interval(name: str, estimate: Estimate) -> str:
     shown = GREEK.get(name, "Q0" if name == "initial_value" else name.replace("_", " "))
     digits = _digits(estimate)
     number = format_number(estimate.value, digits)
+    if estimate.at_bound:
+        return f"{shown} = {number} (at its bound)"
     if estimate.se == 0:
         return f"{shown} = {number} (fixed)"
     if estimate.se != estimate.se:

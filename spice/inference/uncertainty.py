@@ -1,7 +1,7 @@
 """How sure the numbers are: standard errors, intervals, and the probability that a term is in the model."""
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from spice.inference.canonical import RATES
-from spice.inference.refit import LARGEST, Fits
+from spice.inference.refit import Fits
 from spice.inference.search import Visited
 from spice.inference.structure import Layout
 
@@ -27,19 +27,22 @@ class Estimate:
     Attributes
     ----------
     value, se, low, high : float
-        Estimate, standard error and 95 % interval; NaN where the data do not identify it.
+        Estimate, standard error and 95 % interval; NaN where the data do not identify it, or a bound holds it.
+    at_bound : bool
+        Whether a bound holds it: the likelihood would rise beyond. Profile and bootstrap intervals hold there too.
     """
 
     value: float
     se: float
     low: float
     high: float
+    at_bound: bool = False
 
 
 def covariance(fit: Fits) -> np.ndarray:
     """Covariance of the free numbers of one fit, from the expected information and the priors.
 
-    Numbers as large as they may be count as known; rows of those that the data alone cannot identify are NaN.
+    What a bound holds counts as known; rows of numbers that the data alone cannot identify are NaN.
 
     Parameters
     ----------
@@ -51,18 +54,25 @@ def covariance(fit: Fits) -> np.ndarray:
     np.ndarray, shape (n_numbers, n_numbers)
         0 for numbers that are not free.
     """
-    free = np.flatnonzero(fit.rows.free[0] & (np.abs(fit.numbers[0]) < LARGEST * (1 - 1e-9)))
-    found = np.zeros(fit.fisher.shape[1:])
-    if not len(free):
-        return found
-    information = fit.fisher[0][np.ix_(free, free)]
+    moving = _moving(fit)
+    if not moving.shape[1]:
+        return np.zeros(fit.fisher.shape[1:])
+    information = moving.T @ fit.fisher[0] @ moving
     values, vectors = np.linalg.eigh(information)
     known = vectors[:, values > UNKNOWN]
-    inverse = known @ np.linalg.inv(known.T @ (information + np.diag(fit.prior[0, free])) @ known) @ known.T
+    prior = (moving.T * fit.prior[0]) @ moving
+    inverse = known @ np.linalg.inv(known.T @ (information + prior) @ known) @ known.T
     lost = (np.abs(vectors[:, values <= UNKNOWN]) > 0.1).any(1)
-    inverse[lost], inverse[:, lost] = np.nan, np.nan
-    found[np.ix_(free, free)] = inverse
+    found = moving @ inverse @ moving.T
+    unknown = (moving[:, lost] != 0).any(1)
+    found[unknown], found[:, unknown] = np.nan, np.nan
     return found
+
+
+def _moving(fit: Fits) -> np.ndarray:
+    """Directions in which one fit's numbers may move, shape (n_numbers, n_directions)."""
+    columns = fit.directions[0]
+    return columns[:, (columns != 0).any(0)]
 
 
 def delta_method(
@@ -70,7 +80,8 @@ def delta_method(
 ) -> tuple[dict[Name, Estimate], np.ndarray]:
     """Estimates, with intervals, of quantities that follow from a fit's numbers, and their covariance.
 
-    Intervals are formed on an unconstrained scale (rates by their logit) and mapped back.
+    Intervals are formed on an unconstrained scale (rates by their logit) and mapped back. Quantities that a bound holds
+    have none.
 
     Parameters
     ----------
@@ -93,10 +104,15 @@ def delta_method(
             sign = 1 if sides[0] is ahead else -1
             slopes[:, k] = [sign * (sides[0][name] - here[name]) / step[k] for name in here]
     lost = np.isnan(np.diag(cov))
+    along, sizes = np.abs(slopes @ _moving(fit)).max(1, initial=0.0), np.abs(slopes).max(1, initial=0.0)
+    at_bound = (sizes > 0) & (along <= STEP * sizes)
     cov = slopes @ np.nan_to_num(cov) @ slopes.T
     errors = np.sqrt(np.maximum(np.diag(cov), 0.0))
-    errors[(slopes[:, lost] != 0).any(1)] = np.nan
-    found = {name: interval(value, se, name in RATES) for (name, value), se in zip(here.items(), errors, strict=True)}
+    errors[(slopes[:, lost] != 0).any(1) | at_bound] = np.nan
+    found = {
+        name: replace(interval(value, se, name in RATES), at_bound=bool(held))
+        for (name, value), se, held in zip(here.items(), errors, at_bound, strict=True)
+    }
     return found, cov
 
 

@@ -432,6 +432,7 @@ def two_values(helpers, played):
         np.zeros(1),
         np.eye(n)[None],
         np.zeros((1, n)),
+        np.diag(row.free[0])[None].astype(float),
         np.ones(1, bool),
     )
     found = Refined({}, np.zeros(played.n_actions), fit, Visited([fit], [0.0], {}), played.n_scored)

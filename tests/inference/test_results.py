@@ -191,7 +191,7 @@ def test_plain_data_are_plain(searched):
     def check(entry):
         if isinstance(entry, dict):
             return all(isinstance(key, str) and check(value) for key, value in entry.items())
-        return all(map(check, entry)) if isinstance(entry, list) else type(entry) in (float, int, str)
+        return all(map(check, entry)) if isinstance(entry, list) else type(entry) in (float, int, str, bool)
 
     assert check(report_on(searched, "forgetting")[3].results().to_plain())
     assert check(report_on(searched, "forgetting", n_sessions=5)[3].results().to_plain())

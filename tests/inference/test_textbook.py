@@ -111,3 +111,10 @@ def test_small_numbers_have_as_many_digits_as_are_known():
         {"beta": Estimate(0.0582, 0.0023, 0.0537, 0.0628), **{n: estimate(RW[n]) for n in RW if n != "beta"}}
     )
     assert "β = 0.058  [0.054, 0.063]" in lines and "logits = 0.058 Q" in lines
+
+
+def test_estimates_at_a_bound_say_so():
+    lines = canonical_lines(
+        {name: estimate(value) for name, value in RW.items()} | {"alpha": Estimate(1.0, *[np.nan] * 3, True)}
+    )
+    assert "α = 1.00 (at its bound)" in lines
