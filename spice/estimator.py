@@ -23,7 +23,7 @@ from spice.parameters import check_parameters
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.rnn import BaseRNN
-from spice.resources.validation import check_dataset
+from spice.resources.validation import check_dataset, check_several_sessions
 from spice.sindy import find_equations
 from spice.sindy.fidelity import run_model, warn_if_unfaithful
 from spice.sindy.probes import probe_sessions
@@ -258,7 +258,9 @@ class SpiceEstimator(FittedSpice):
                 own, visited, to_distil = pooled(dataset), pooled(visited), [0]
             model.read_design(own)
             set_input_scales(model, dataset)
-            self._check_sessions(pooled(dataset) if model.n_participants == 1 else dataset)
+            if self.refine and self.criterion == "cv":
+                people = own[torch.isin(own.participants, torch.tensor(to_distil))]
+                check_several_sessions(people, "criterion='cv' holds out", "choose another criterion")
             collect_samples(model, self._config, visited)  # a wrong configuration shows before the fit, not after
             history = self._train(model, own)
         self._forget()
@@ -369,16 +371,6 @@ class SpiceEstimator(FittedSpice):
             raise DataError(
                 f"the data label {known} participants, but there are more (by number, or n_participants="
                 f"{self.n_participants}); leave n_participants out, and give every participant a label."
-            )
-
-    def _check_sessions(self, dataset: DatasetRNN) -> None:
-        """Cross-validation leaves sessions out: everybody needs two."""
-        people, counts = dataset.participants.unique(return_counts=True)
-        if self.refine and self.criterion == "cv" and int(counts.min()) < 2:
-            label = dataset.label("participant", int(people[counts.argmin()]))
-            raise DataError(
-                f"criterion='cv' holds out whole sessions, but participant {label!r} has one session only: choose "
-                "another criterion, or tell the sessions (blocks) apart in the data."
             )
 
     @staticmethod

@@ -1,7 +1,7 @@
 """What a fitted estimator does: predict, score, print, tabulate, save and load."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ from spice.resources.environments import Bandits
 from spice.resources.model_agent import ModelAgent
 from spice.resources.resimulation import simulate_again
 from spice.resources.rnn import BaseRNN
-from spice.resources.validation import check_dataset
+from spice.resources.validation import check_dataset, check_several_sessions
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
 from spice.training import negative_log_likelihood
 from spice.training.fit import INTERRUPTED as STOPPED_BY_USER
@@ -59,6 +59,7 @@ class FittedSpice(BaseEstimator):
     dtype: str
     random_state: int | None
     verbose: bool
+    _dataset: DatasetRNN  # that of the fit
 
     # ------------------------------------------------------------------ use
 
@@ -225,9 +226,10 @@ class FittedSpice(BaseEstimator):
         results = self._results
         if intervals != "wald":
             numbers = self._numbers(self._results)
-            found = self._of_the_fit("_stage", f"intervals={intervals!r}").with_intervals(
-                form, intervals, self.random_state
-            )
+            stage = self._of_the_fit("_stage", f"intervals={intervals!r}")
+            if intervals == "bootstrap":
+                check_several_sessions(self._sessions_of(numbers), "the bootstrap draws", "use intervals='profile'")
+            found = stage.with_intervals(form, intervals, self.random_state)
             results = {label: found[number] for label, number in numbers.items()}
         tables = [
             entry.terms.assign(participant=label) if form == "terms" else entry.canonical.table(label)
@@ -439,6 +441,11 @@ class FittedSpice(BaseEstimator):
         """Participant number of each label in the equations."""
         shared = self.spice_model_.n_participants == 1
         return {label: 0 if shared else self.participants_.index(label) for label in labels}
+
+    def _sessions_of(self, numbers: Mapping[Any, int]) -> DatasetRNN:
+        """Sessions of the fit of these participants, by label and number."""
+        dataset = pooled(self._dataset) if self.spice_model_.n_participants == 1 else self._dataset
+        return dataset[torch.isin(dataset.participants, torch.tensor(list(numbers.values())))]
 
     # ------------------------------------------------------------------ checks
 

@@ -162,6 +162,14 @@ def test_several_problems_at_once():
     assert [line[:13] for line in lines[1:]] == ["  - the choic", "  - ys must b", "  - the parti"]
 
 
+def test_one_session_cannot_be_cross_validated():
+    xs, ys = arrays()
+    assert refusal(xs[:1], ys[:1], criterion="cv", refine=True) == (
+        "criterion='cv' holds out whole sessions, but participant 0 has one session only: choose another criterion, or "
+        "tell the sessions (blocks) apart in the data."
+    )
+
+
 def test_text_instead_of_numbers():
     assert refusal([[["a"]]], [[[1, 0]]]).startswith("xs must be an array of numbers: ")
 

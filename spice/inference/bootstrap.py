@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from spice.errors import DataError
 from spice.inference.data import Trials
 from spice.inference.refit import ROUGHLY, Fits, Refit
 from spice.inference.uncertainty import Estimate
@@ -27,7 +26,7 @@ def resampled(
     trials : Trials
         The trials of all participants.
     group : int
-        The participant.
+        The participant; of one with a single session all draws are alike.
     n_draws : int
         Number of draws.
     generator : np.random.Generator
@@ -41,20 +40,9 @@ def resampled(
         The group of each draw; those between them mean nothing.
     drawn : np.ndarray of int, shape (n_draws, n_sessions)
         The sessions of each draw, from the last to the first.
-
-    Raises
-    ------
-    DataError
-        If there is one session only.
     """
     first, last = trials.groups[group], trials.groups[group + 1]
-    n_sessions = int(last - first)
-    if n_sessions < 2:
-        raise DataError(
-            "a bootstrap draws whole sessions, but a participant has one session only: use intervals='profile', or "
-            "tell the sessions (blocks) apart in the data."
-        )
-    drawn = np.sort(generator.integers(first, last, (n_draws, n_sessions)), axis=1)[:, ::-1]
+    drawn = np.sort(generator.integers(first, last, (n_draws, int(last - first))), axis=1)[:, ::-1]
     return *trials.regrouped(list(drawn)), drawn
 
 
@@ -89,11 +77,6 @@ def bootstrap_intervals(
     -------
     dict of object to Estimate
         NaN for what more than one draw in twenty does not have.
-
-    Raises
-    ------
-    DataError
-        If the participant has one session only.
     """
     participant = int(fit.group[0])
     redrawn, groups, _ = resampled(trials, participant, n_draws, generator)

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from spice.errors import DataError
 from spice.inference.data import Trials
 from spice.inference.refit import Fits, Refit
 
@@ -19,7 +18,7 @@ def held_out_nll(refit: Refit, trials: Trials, fits: Fits, n_folds: int = FOLDS)
     trials : Trials
         The trials that it fits.
     fits : Fits
-        Structures of one participant, fitted to all sessions.
+        Structures of one participant, fitted to all sessions, two or more.
     n_folds : int
         Number of folds; at most the number of sessions. Every n-th session is of the same fold.
 
@@ -27,19 +26,9 @@ def held_out_nll(refit: Refit, trials: Trials, fits: Fits, n_folds: int = FOLDS)
     -------
     np.ndarray, shape (n_folds, n_structures)
         Nats.
-
-    Raises
-    ------
-    DataError
-        If the participant has one session only.
     """
     participant = int(fits.group[0])
     sessions = np.arange(trials.groups[participant], trials.groups[participant + 1])
-    if len(sessions) < 2:
-        raise DataError(
-            "cross-validation holds out whole sessions, but a participant has one session only: choose another "
-            "criterion, or tell the sessions (blocks) apart in the data."
-        )
     n_folds = min(n_folds, len(sessions))
     fold = np.arange(len(sessions)) % n_folds
     parts = [sessions[fold != k] for k in range(n_folds)] + [sessions[fold == k] for k in range(n_folds)]

@@ -40,6 +40,32 @@ def check_dataset(dataset: DatasetRNN, n_participants: int | None = None, missin
     _warn_if_shifted(dataset)
 
 
+def check_several_sessions(dataset: DatasetRNN, use: str, instead: str) -> None:
+    """Check that everybody has two sessions at least: for what holds out whole ones, or draws them.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The sessions of those concerned.
+    use : str
+        What sessions are needed for, e.g. ``"criterion='cv' holds out"``.
+    instead : str
+        What to do without them.
+
+    Raises
+    ------
+    DataError
+        If somebody has one session only.
+    """
+    people, counts = dataset.participants.unique(return_counts=True)
+    if int(counts.min()) < 2:
+        label = dataset.label("participant", int(people[counts.argmin()]))
+        raise DataError(
+            f"{use} whole sessions, but participant {label!r} has one session only: {instead}, or tell the sessions "
+            "(blocks) apart in the data."
+        )
+
+
 def _one_hot(values: torch.Tensor, where: str) -> list[str]:
     """Each row is one-hot, or all NaN (missing)."""
     if (values == -1).all(-1).any():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from spice.errors import DataError
 from spice.inference.bootstrap import bootstrap_intervals, resampled
 from spice.inference.likelihood import Likelihood
 from spice.inference.uncertainty import delta_method
@@ -108,13 +107,3 @@ def test_what_many_draws_do_not_have_has_no_interval(posed, helpers):
     found = bootstrap_intervals(posed.refit, posed.problem.trials, fit, reading, np.random.default_rng(0), n_draws=20)
     assert np.isfinite(found["always"].se)
     assert np.isnan([found["sometimes"].se, found["sometimes"].low]).all()
-
-
-def test_one_session_cannot_be_drawn_from(helpers):
-    own = helpers.pose_problem(helpers.simulated(1, 40, seed=0), RescorlaWagnerRNN, RESCORLA_WAGNER_CONFIG)
-    with pytest.raises(DataError) as caught:
-        resampled(own.problem.trials, 0, 5, np.random.default_rng(0))
-    assert str(caught.value) == (
-        "a bootstrap draws whole sessions, but a participant has one session only: use intervals='profile', or tell "
-        "the sessions (blocks) apart in the data."
-    )

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.special import comb
 
-from spice.errors import DataError
 from spice.inference.criteria import Criterion, penalty_of, price_of_a_number
 from spice.inference.crossvalidation import held_out_nll
 from spice.inference.refine import Refinement
@@ -78,8 +77,3 @@ def test_cross_validation_finds_the_model(data):
     present = found.equations
     assert present["x_value_reward_chosen"].coefficients["c_reward"] == pytest.approx(0.9, abs=0.25)
     assert present["x_value_choice_chosen"].coefficients["1"] == pytest.approx(0.8, abs=0.35)
-
-
-def test_one_session_cannot_be_cross_validated(helpers):
-    with pytest.raises(DataError, match="one session only"):
-        refined(helpers.simulated(1, 100, seed=0), "cv")

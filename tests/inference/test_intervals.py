@@ -73,8 +73,12 @@ def test_everybody_has_intervals_of_their_own(helpers, people_data):
 def test_one_session(helpers):
     estimator = fit(helpers.simulated(1, 200, seed=1, alpha_reward=0.5, beta_reward=5.0))
     assert np.isfinite(estimator.summary("canonical", "profile")["se"]).all()
-    with pytest.raises(DataError, match="a bootstrap draws whole sessions, but a participant has one session only"):
+    with pytest.raises(DataError) as caught:
         estimator.summary("canonical", "bootstrap")
+    assert str(caught.value) == (
+        "the bootstrap draws whole sessions, but participant 0 has one session only: use intervals='profile', or tell "
+        "the sessions (blocks) apart in the data."
+    )
 
 
 def test_unknown_intervals(estimator):

@@ -8,7 +8,7 @@ import torch
 
 from spice.errors import DataError, SpiceWarning
 from spice.resources.dataset import DatasetRNN
-from spice.resources.validation import check_dataset
+from spice.resources.validation import check_dataset, check_several_sessions
 
 NAN = float("nan")
 
@@ -178,3 +178,16 @@ def test_shifted_targets():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_dataset(data)
+
+
+def test_people_with_one_session():
+    data = make()
+    data.xs[1, :, -1] = 0
+    data.labels["participant"] = ("anna", "ben", "zoe")
+    check_several_sessions(data[:2], "this draws", "do that")
+    with pytest.raises(DataError) as caught:
+        check_several_sessions(data, "this draws", "do that")
+    assert str(caught.value) == (
+        "this draws whole sessions, but participant 'zoe' has one session only: do that, or tell the sessions (blocks) "
+        "apart in the data."
+    )
