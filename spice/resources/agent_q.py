@@ -206,8 +206,14 @@ def _is_distribution(given: Any) -> bool:
 
 
 def _draw(name: str, given: Any, n: int, generator: np.random.Generator) -> np.ndarray:
-    values = given.rvs(size=n, random_state=generator) if hasattr(given, "rvs") else given(generator, n)
-    values = np.asarray(values, dtype=float)
+    try:
+        values = given.rvs(size=n, random_state=generator) if hasattr(given, "rvs") else given(generator, n)
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the distribution of {name} gives no numbers ({error}); give a frozen one, e.g. scipy.stats.beta(2, 2), "
+            "or a function (generator, size) -> array."
+        ) from error
     if values.shape != (n,):
         raise ConfigError(f"the distribution of {name} must give {n} values, but gave shape {values.shape}.")
     return values

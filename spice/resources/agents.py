@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, DataError
+from spice.resources.arguments import as_numbers, is_whole, shown
 from spice.resources.columns import NEXT, Columns
 from spice.resources.sessions import read_session
 
@@ -27,7 +28,14 @@ def make_generator(seed: Seed = None) -> np.random.Generator:
     -------
     numpy.random.Generator
         The generator.
+
+    Raises
+    ------
+    ConfigError
+        If the seed is none of these.
     """
+    if not (seed is None or isinstance(seed, (np.random.Generator, np.random.SeedSequence)) or is_whole(seed, 0)):
+        raise ConfigError(f"a seed must be a whole number from 0 on or a numpy.random.Generator, not {shown(seed)}.")
     if seed is None:
         return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
     return np.random.default_rng(seed)
@@ -126,8 +134,8 @@ class Agent(ABC):
         ConfigError
             If ``n_sessions`` or ``participants`` do not fit.
         """
-        if n_sessions is not None and n_sessions < 1:
-            raise ConfigError(f"n_sessions must be at least 1, not {n_sessions}.")
+        if n_sessions is not None and not is_whole(n_sessions, 1):
+            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {shown(n_sessions)}.")
         rows = 1 if n_sessions is None else int(n_sessions)
         ids = np.asarray(participants)
         if ids.ndim > 1 or (ids.ndim == 1 and len(ids) != rows) or ids.dtype.kind not in "iu" or (ids < 0).any():
@@ -170,7 +178,7 @@ class Agent(ABC):
         DataError
             If there is no such option, or the shapes do not fit.
         """
-        choice, reward = np.asarray(choice, dtype=float), np.asarray(reward, dtype=float)
+        choice, reward = as_numbers(choice, "choices"), as_numbers(reward, "rewards")
         lead = () if self._single else (self._n_sessions,)
         if choice.shape != lead or reward.shape != (*lead, self.n_actions):
             raise DataError(
@@ -178,7 +186,7 @@ class Agent(ABC):
                 f"got {choice.shape} and {reward.shape}. new_sess says how many sessions run at once."
             )
         check_choice(choice, self.n_actions)
-        given = {name: np.broadcast_to(np.asarray(value, dtype=float), lead) for name, value in inputs.items()}
+        given = {name: np.broadcast_to(as_numbers(value, name), lead) for name, value in inputs.items()}
         if self._single:
             choice, reward, given = choice[None], reward[None], {name: value[None] for name, value in given.items()}
         self._learn(choice, reward, given)
@@ -210,6 +218,13 @@ class Agent(ABC):
     def _out(self, values: np.ndarray) -> np.ndarray:
         """Copy for the user, without the leading axis if there is one session."""
         return np.array(values[0] if self._single else values)
+
+
+def agent_problems(agent: Any, name: str) -> list[str]:
+    """What is wrong with something that must be an agent: a sentence, or nothing."""
+    if isinstance(agent, Agent):
+        return []
+    return [f"{name} must be an agent, e.g. AgentQ() or estimator.spice_agent, not {shown(agent)}."]
 
 
 def check_choice(choice: np.ndarray, n_actions: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from spice.errors import ConfigError, DataError, join_problems
 from spice.resources.agents import Seed, check_choice, make_generator
+from spice.resources.arguments import as_numbers, is_number, is_whole, shown
 
 
 class Bandits(ABC):
@@ -37,12 +38,14 @@ class Bandits(ABC):
 
     def __init__(self, n_actions: int, counterfactual: bool, reward: str, reward_sd: float, seed: Seed):
         problems = self._problems()
-        if not isinstance(n_actions, (int, np.integer)) or n_actions < 2:
+        if not is_whole(n_actions, 2):
             problems.append(f"n_actions must be a whole number from 2 on, not {n_actions!r}.")
         if reward not in ("binary", "continuous"):
             problems.append(f"reward must be 'binary' or 'continuous', not {reward!r}.")
-        if not 0 <= reward_sd < np.inf:
-            problems.append(f"reward_sd must be a number from 0 on, not {reward_sd!r}.")
+        if not is_number(reward_sd, 0):
+            problems.append(f"reward_sd must be a number from 0 on, not {shown(reward_sd)}.")
+        if not isinstance(counterfactual, (bool, np.bool_)):
+            problems.append(f"counterfactual must be True or False, not {shown(counterfactual)}.")
         if problems:
             raise ConfigError(join_problems(f"{type(self).__name__} cannot be used", problems))
         self.counterfactual = bool(counterfactual)
@@ -88,8 +91,8 @@ class Bandits(ABC):
         ConfigError
             If ``n_sessions`` is not positive.
         """
-        if n_sessions is not None and n_sessions < 1:
-            raise ConfigError(f"n_sessions must be at least 1, not {n_sessions}.")
+        if n_sessions is not None and not is_whole(n_sessions, 1):
+            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {shown(n_sessions)}.")
         self._single = n_sessions is None
         own = self._own_generator
         self._generator = own if own is not None and seed is None else make_generator(seed)
@@ -114,7 +117,7 @@ class Bandits(ABC):
         DataError
             If the shape does not fit or there is no such option.
         """
-        choice = np.asarray(choice, dtype=float)
+        choice = as_numbers(choice, "choices")
         lead = () if self._single else (len(self._probs),)
         if choice.shape != lead:
             raise DataError(
@@ -131,6 +134,20 @@ class Bandits(ABC):
         self._trial += 1
         self._probs = self._next_probs()
         return reward[0] if self._single else reward
+
+
+def task_problems(environment: Any) -> list[str]:
+    """What is wrong with something that must be a task: a sentence, or nothing."""
+    if isinstance(environment, Bandits):
+        return []
+    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {shown(environment)}."]
+
+
+def _probabilities(reward_probs: Any) -> np.ndarray:
+    try:
+        return as_numbers(reward_probs, "reward_probs")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
 class BanditsDrift(Bandits):
@@ -157,7 +174,7 @@ class BanditsDrift(Bandits):
         super().__init__(n_actions, counterfactual, reward, reward_sd, seed)
 
     def _problems(self) -> list[str]:
-        return [] if 0 <= self.sigma < np.inf else [f"sigma must be a number from 0 on, not {self.sigma!r}."]
+        return [] if is_number(self.sigma, 0) else [f"sigma must be a number from 0 on, not {shown(self.sigma)}."]
 
     def _first_probs(self, n_sessions: int) -> np.ndarray:
         return self._generator.random((n_sessions, self.n_actions))
@@ -191,7 +208,7 @@ class BanditsSwitch(Bandits):
         reward_sd: float = 0.1,
         seed: Seed = None,
     ):
-        self._sets = np.asarray(reward_probs, dtype=float)
+        self._sets = _probabilities(reward_probs)
         self.hazard, self.block_length = hazard, block_length
         n_actions = self._sets.shape[-1] if self._sets.ndim else 0
         super().__init__(n_actions, counterfactual, reward, reward_sd, seed)
@@ -204,10 +221,10 @@ class BanditsSwitch(Bandits):
             problems.append(f"reward_probs must lie in [0, 1], not {self._sets.tolist()}.")
         if (self.hazard is None) == (self.block_length is None):
             problems.append("give either hazard (probability of a switch) or block_length (trials between switches).")
-        if self.hazard is not None and not 0 <= self.hazard <= 1:
-            problems.append(f"hazard must lie in [0, 1], not {self.hazard!r}.")
-        if self.block_length is not None and self.block_length < 1:
-            problems.append(f"block_length must be at least 1, not {self.block_length!r}.")
+        if self.hazard is not None and not is_number(self.hazard, 0, 1):
+            problems.append(f"hazard must lie in [0, 1], not {shown(self.hazard)}.")
+        if self.block_length is not None and not is_whole(self.block_length, 1):
+            problems.append(f"block_length must be a whole number from 1 on, not {shown(self.block_length)}.")
         return problems
 
     def _first_set(self, n_sessions: int) -> np.ndarray:
@@ -253,7 +270,7 @@ class BanditsReversal(BanditsSwitch):
         reward_sd: float = 0.1,
         seed: Seed = None,
     ):
-        first = np.atleast_1d(np.asarray(reward_probs, dtype=float))
+        first = np.atleast_1d(_probabilities(reward_probs))
         rotations = [np.roll(first, shift) for shift in range(len(first))]
         super().__init__(rotations, hazard, block_length, counterfactual, reward, reward_sd, seed)
 
@@ -280,7 +297,7 @@ class BanditsFixed(Bandits):
         reward_sd: float = 0.1,
         seed: Seed = None,
     ):
-        self._fixed = np.asarray(reward_probs, dtype=float)
+        self._fixed = _probabilities(reward_probs)
         super().__init__(self._fixed.size, counterfactual, reward, reward_sd, seed)
 
     def _problems(self) -> list[str]:

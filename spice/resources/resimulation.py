@@ -8,7 +8,7 @@ from spice.errors import ConfigError, DataError
 from spice.resources.agents import Agent, Seed, make_generator
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
-from spice.resources.environments import Bandits
+from spice.resources.environments import Bandits, task_problems
 
 NEAREST = 5  # trials, in time, whose outcomes may come of a choice
 
@@ -43,10 +43,12 @@ def simulate_again(
     Raises
     ------
     ConfigError
-        If agent, task and data differ in their number of options.
+        If the task is none, or agent, task and data differ in their number of options.
     DataError
         If there is no task, and some option's outcome was never seen.
     """
+    for problem in () if environment is None else task_problems(environment):
+        raise ConfigError(problem)
     for name, other in (("agent", agent), ("environment", environment)):
         if other is not None and other.n_actions != dataset.n_actions:
             raise ConfigError(f"the {name} has {other.n_actions} options, the data have {dataset.n_actions}.")

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, join_problems
-from spice.resources.agents import Agent, Seed, make_generator
+from spice.resources.agents import Agent, Seed, agent_problems, make_generator
+from spice.resources.arguments import is_whole
 from spice.resources.dataset import DatasetRNN
-from spice.resources.environments import Bandits
+from spice.resources.environments import Bandits, task_problems
 from spice.resources.sessions import BanditSession
 
 
@@ -88,14 +89,14 @@ def create_dataset(
 def _check_simulation(
     agent: Agent, environment: Bandits, n_trials: int, n_sessions: int, n_participants: int | None, draw_per: str
 ) -> None:
-    problems = []
-    if agent.n_actions != environment.n_actions:
+    problems = [*agent_problems(agent, "agent"), *task_problems(environment)]
+    if not problems and agent.n_actions != environment.n_actions:
         problems.append(f"the agent has {agent.n_actions} options, the environment {environment.n_actions}.")
     counts = {"n_trials": n_trials, "n_sessions": n_sessions}
     if n_participants is not None:
         counts["n_participants"] = n_participants
     for name, count in counts.items():
-        if not isinstance(count, (int, np.integer)) or count < 1:
+        if not is_whole(count, 1):
             problems.append(f"{name} must be a whole number from 1 on, not {count!r}.")
     if draw_per not in ("participant", "session"):
         problems.append(f"draw_per must be 'participant' or 'session', not {draw_per!r}.")

@@ -315,7 +315,7 @@ def test_participant_without_drawn_parameters():
             "update needs a choice of shape () and rewards of shape (2,); got (2,) and (2,). new_sess says how many "
             "sessions run at once.",
         ),
-        (lambda agent: agent.new_sess(0), "n_sessions must be at least 1, not 0."),
+        (lambda agent: agent.new_sess(0), "n_sessions must be a whole number from 1 on, not 0."),
         (
             lambda agent: agent.new_sess(2, participants=[0, 1, 2]),
             "participants must be one whole number from 0 on, or one for each of the 2 session(s); got [0, 1, 2].",

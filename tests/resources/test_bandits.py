@@ -146,9 +146,9 @@ def test_switch_leads_to_another_given_set():
         (
             lambda: BanditsSwitch([[0.5, -0.5], [1, 0]], block_length=0),
             "BanditsSwitch cannot be used:\n  - reward_probs must lie in [0, 1], not [[0.5, -0.5], [1.0, 0.0]].\n"
-            "  - block_length must be at least 1, not 0.",
+            "  - block_length must be a whole number from 1 on, not 0.",
         ),
-        (lambda: BanditsDrift(0.1).new_sess(0), "n_sessions must be at least 1, not 0."),
+        (lambda: BanditsDrift(0.1).new_sess(0), "n_sessions must be a whole number from 1 on, not 0."),
         (lambda: BanditsDrift(0.1).step(2), "there is no option 2; options are numbered 0 to 1."),
         (
             lambda: BanditsDrift(0.1).step([0, 1]),

@@ -1,0 +1,110 @@
+"""Wrong arguments of agents, tasks and simulations: each a sentence of ours, none a traceback from inside."""
+
+import numpy as np
+import pytest
+
+from spice.errors import ConfigError, DataError
+from spice.estimator import SpiceEstimator
+from spice.resources.agents import make_generator
+from spice.resources.arguments import is_number, is_whole, shown
+from spice.resources.bandits import AgentQ, BanditsDrift, BanditsFixed, BanditsReversal, BanditsSwitch, create_dataset
+from spice.resources.resimulation import simulate_again
+
+AGENT, TASK = AgentQ(), BanditsDrift(0.2)
+SEED = "a seed must be a whole number from 0 on or a numpy.random.Generator, not "
+TWO_SETS = [[0.1, 0.9], [0.9, 0.1]]
+
+
+def test_what_is_a_number():
+    assert is_whole(np.int64(2), 2) and not is_whole(1, 2) and not is_whole(True) and not is_whole(2.0)
+    assert is_number(0.5, 0, 1) and is_number(np.float32(1), 0, 1) and is_number(1)
+    assert not any(is_number(value) for value in ("1", None, True, np.nan, np.inf, [1.0], 1j))
+    assert not is_number(1.5, 0, 1)
+
+
+def test_how_values_are_shown():
+    assert shown("a") == "'a'"
+    assert shown(AgentQ) == "the class AgentQ"
+    assert shown(AGENT) == "an object of AgentQ"
+    assert shown(np.zeros((30, 30))) == "an object of ndarray"
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (
+            lambda: create_dataset(AgentQ, BanditsDrift, 10, 3),
+            "create_dataset cannot simulate:\n"
+            "  - agent must be an agent, e.g. AgentQ() or estimator.spice_agent, not the class AgentQ.\n"
+            "  - environment must be a task, e.g. BanditsDrift(sigma=0.2), not the class BanditsDrift.",
+        ),
+        (
+            lambda: create_dataset(TASK, AGENT, 10, 3),
+            "create_dataset cannot simulate:\n"
+            "  - agent must be an agent, e.g. AgentQ() or estimator.spice_agent, not an object of BanditsDrift.\n"
+            "  - environment must be a task, e.g. BanditsDrift(sigma=0.2), not an object of AgentQ.",
+        ),
+        (
+            lambda: create_dataset(SpiceEstimator(), TASK, 10, 3),
+            "create_dataset cannot simulate: agent must be an agent, e.g. AgentQ() or estimator.spice_agent, not "
+            "SpiceEstimator().",
+        ),
+        (
+            lambda: create_dataset(AGENT, TASK, True, 3),
+            "create_dataset cannot simulate: n_trials must be a whole number from 1 on, not True.",
+        ),
+        (lambda: create_dataset(AGENT, TASK, 10, 3, seed="a"), SEED + "'a'."),
+        (lambda: create_dataset(AGENT, TASK, 10, 3, seed=-1), SEED + "-1."),
+        (lambda: AgentQ(seed=1.5), SEED + "1.5."),
+        (lambda: make_generator(np.random.RandomState(0)), SEED + "an object of RandomState."),
+        (
+            lambda: AgentQ(alpha_reward=lambda generator, size: ["a"] * size),
+            "the distribution of alpha_reward gives no numbers (could not convert string to float: 'a'); give a frozen "
+            "one, e.g. scipy.stats.beta(2, 2), or a function (generator, size) -> array.",
+        ),
+        (lambda: AgentQ().new_sess("a"), "n_sessions must be a whole number from 1 on, not 'a'."),
+        (lambda: AgentQ().new_sess(2.5), "n_sessions must be a whole number from 1 on, not 2.5."),
+        (
+            lambda: BanditsDrift(sigma="0.2", reward_sd="a", counterfactual="no"),
+            "BanditsDrift cannot be used:\n"
+            "  - sigma must be a number from 0 on, not '0.2'.\n"
+            "  - reward_sd must be a number from 0 on, not 'a'.\n"
+            "  - counterfactual must be True or False, not 'no'.",
+        ),
+        (lambda: BanditsDrift(None), "BanditsDrift cannot be used: sigma must be a number from 0 on, not None."),
+        (lambda: BanditsDrift(0.2).new_sess("a"), "n_sessions must be a whole number from 1 on, not 'a'."),
+        (lambda: BanditsFixed(["a", "b"]), "reward_probs must be numbers in a regular array, not ['a', 'b']."),
+        (lambda: BanditsReversal("ab", 0.1), "reward_probs must be numbers in a regular array, not 'ab'."),
+        (
+            lambda: BanditsSwitch([[0.1, 0.2], [0.3]], hazard=0.1),
+            "reward_probs must be numbers in a regular array, not [[0.1, 0.2], [0.3]].",
+        ),
+        (lambda: BanditsSwitch(TWO_SETS, "a"), "BanditsSwitch cannot be used: hazard must lie in [0, 1], not 'a'."),
+        (
+            lambda: BanditsSwitch(TWO_SETS, block_length=2.5),
+            "BanditsSwitch cannot be used: block_length must be a whole number from 1 on, not 2.5.",
+        ),
+        (
+            lambda: simulate_again(AGENT, create_dataset(AGENT, TASK, 10, 3)[0], environment=AGENT),
+            "environment must be a task, e.g. BanditsDrift(sigma=0.2), not an object of AgentQ.",
+        ),
+    ],
+)
+def test_settings(call, problem):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda: AGENT.update("left", [0, 1]), "choices must be numbers in a regular array, not 'left'."),
+        (lambda: AGENT.update(0, ["a", "b"]), "rewards must be numbers in a regular array, not ['a', 'b']."),
+        (lambda: TASK.step("left"), "choices must be numbers in a regular array, not 'left'."),
+    ],
+)
+def test_what_happens_in_a_trial(call, problem):
+    with pytest.raises(DataError) as caught:
+        call()
+    assert str(caught.value) == problem
