@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, DataError
-from spice.resources.arguments import as_numbers, is_whole, shown
+from spice.resources.arguments import as_numbers, in_words, is_whole
 from spice.resources.columns import NEXT, Columns
 from spice.resources.sessions import read_session
 
@@ -35,7 +35,7 @@ def make_generator(seed: Seed = None) -> np.random.Generator:
         If the seed is none of these.
     """
     if not (seed is None or isinstance(seed, (np.random.Generator, np.random.SeedSequence)) or is_whole(seed, 0)):
-        raise ConfigError(f"a seed must be a whole number from 0 on or a numpy.random.Generator, not {shown(seed)}.")
+        raise ConfigError(f"a seed must be a whole number from 0 on or a numpy.random.Generator, not {in_words(seed)}.")
     if seed is None:
         return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
     return np.random.default_rng(seed)
@@ -135,7 +135,7 @@ class Agent(ABC):
             If ``n_sessions`` or ``participants`` do not fit.
         """
         if n_sessions is not None and not is_whole(n_sessions, 1):
-            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {shown(n_sessions)}.")
+            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {in_words(n_sessions)}.")
         rows = 1 if n_sessions is None else int(n_sessions)
         ids = np.asarray(participants)
         if ids.ndim > 1 or (ids.ndim == 1 and len(ids) != rows) or ids.dtype.kind not in "iu" or (ids < 0).any():
@@ -224,7 +224,7 @@ def agent_problems(agent: Any, name: str) -> list[str]:
     """What is wrong with something that must be an agent: a sentence, or nothing."""
     if isinstance(agent, Agent):
         return []
-    return [f"{name} must be an agent, e.g. AgentQ() or estimator.spice_agent, not {shown(agent)}."]
+    return [f"{name} must be an agent, e.g. AgentQ() or estimator.spice_agent, not {in_words(agent)}."]
 
 
 def check_choice(choice: np.ndarray, n_actions: int) -> None:

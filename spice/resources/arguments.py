@@ -21,7 +21,7 @@ def is_number(value: Any, least: float = -np.inf, most: float = np.inf) -> bool:
     return bool(np.isfinite(float(value)) and least <= float(value) <= most)
 
 
-def shown(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A value as errors show it: what is no short text by its kind."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
@@ -41,4 +41,4 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise DataError(f"{name} must be numbers in a regular array, not {shown(value)}.") from None
+        raise DataError(f"{name} must be numbers in a regular array, not {in_words(value)}.") from None

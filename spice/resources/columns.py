@@ -1,10 +1,11 @@
 """Names of the columns of ``xs``: the one place that knows what stands where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from spice.errors import ConfigError
+from spice.resources.arguments import in_words
 
 META_COLUMNS = ("trial", "block", "experiment", "participant")
 NEXT = "next_"
@@ -54,6 +55,8 @@ class Columns:
                     "DatasetRNN(xs, ys, columns=[..., 'block', 'experiment', 'participant'])."
                 )
             columns = ["participant"]
+        if isinstance(columns, str) or not isinstance(columns, Iterable):
+            raise ConfigError(f"columns must be a list of names, e.g. ['participant'], not {in_words(columns)}.")
         tail = [str(name) for name in columns]
         if len(tail) == n_features:
             _check_order(tail, n_actions)

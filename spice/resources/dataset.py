@@ -1,13 +1,14 @@
 """Choice data: sessions of trials with named columns, missing trials and labels (DESIGN section 5)."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from spice.errors import ConfigError, DataError
+from spice.errors import ConfigError, DataError, did_you_mean, join_problems
+from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 
 
@@ -52,10 +53,8 @@ class DatasetRNN:
         self.xs = _as_tensor(xs, "xs")
         self.ys = _as_tensor(ys, "ys")
         _check_shapes(self.xs, self.ys)
-        if isinstance(columns, str):
-            raise DataError(f"columns must be a list of names: columns=[{columns!r}].")
         self.columns = Columns.make(self.ys.shape[2], self.xs.shape[2], columns)
-        self.labels = {name: tuple(values) for name, values in (labels or {}).items()}
+        self.labels = _read_labels(labels, self.columns)
         self.table_columns = dict(table_columns or {})
 
     @classmethod
@@ -80,11 +79,16 @@ class DatasetRNN:
                 "files and tables are read by spice.utils.convert_dataset.convert_dataset, which is told the names of "
                 "their columns."
             )
+        if isinstance(xs, tuple) or (isinstance(xs, list) and any(isinstance(part, DatasetRNN) for part in xs)):
+            raise DataError(
+                f"one DatasetRNN is needed, or xs and ys as two arguments, not a {type(xs).__name__} of {len(xs)}; "
+                "create_dataset returns dataset, experiments, parameters."
+            )
         xs = _as_tensor(xs, "xs")
         if ys is None:
-            if n_actions is None:
+            if n_actions is None and xs.ndim == 3:
                 raise DataError("ys is missing: give the one-hot choice of the following trial, or a DatasetRNN.")
-            ys = torch.full((*xs.shape[:2], n_actions), torch.nan)
+            ys = torch.full((*xs.shape[:2], n_actions or 2), torch.nan)  # what is wrong with xs comes first
         known = columns is not None and xs.ndim == 3 and xs.shape[2] == len(columns.names)
         return cls(xs, ys, columns.names if known and columns is not None else None)
 
@@ -166,6 +170,38 @@ class DatasetRNN:
             f"DatasetRNN({len(self)} sessions x {self.shape[1]} trials, {self.n_actions} actions, "
             f"{len(self.participants.unique())} participants, {self.n_scored} scored choices)"
         )
+
+
+def check_is_dataset(dataset: Any, user: str) -> None:
+    """Check that something is a dataset, for a function that takes nothing else.
+
+    Raises
+    ------
+    DataError
+        If it is not.
+    """
+    if not isinstance(dataset, DatasetRNN):
+        raise DataError(f"{user} needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not {in_words(dataset)}.")
+
+
+def _read_labels(labels: Any, columns: Columns) -> dict[str, tuple]:
+    if not isinstance(labels, (Mapping, type(None))):
+        raise DataError(
+            f"labels must be given by column, e.g. {{'participant': ['anna', 'ben']}}, not {in_words(labels)}."
+        )
+    known, found, problems = ["choice", *columns.names], {}, []
+    for name, values in (labels or {}).items():
+        if name not in known:
+            problems.append(f"there is no column {name!r}{did_you_mean(name, known)}.")
+        elif isinstance(values, str) or not isinstance(values, Iterable):
+            problems.append(f"those of {name!r} must be a list, one label per code, not {in_words(values)}.")
+        else:
+            found[name] = tuple(values)
+            if name == "choice" and len(found[name]) != columns.n_actions:
+                problems.append(f"there are {len(found[name])} of 'choice' for {columns.n_actions} actions.")
+    if problems:
+        raise DataError(join_problems("labels do not fit the data", problems))
+    return found
 
 
 def _as_tensor(values: Any, name: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from spice.errors import ConfigError, DataError, join_problems
 from spice.resources.agents import Seed, check_choice, make_generator
-from spice.resources.arguments import as_numbers, is_number, is_whole, shown
+from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
 
 
 class Bandits(ABC):
@@ -43,9 +43,9 @@ class Bandits(ABC):
         if reward not in ("binary", "continuous"):
             problems.append(f"reward must be 'binary' or 'continuous', not {reward!r}.")
         if not is_number(reward_sd, 0):
-            problems.append(f"reward_sd must be a number from 0 on, not {shown(reward_sd)}.")
+            problems.append(f"reward_sd must be a number from 0 on, not {in_words(reward_sd)}.")
         if not isinstance(counterfactual, (bool, np.bool_)):
-            problems.append(f"counterfactual must be True or False, not {shown(counterfactual)}.")
+            problems.append(f"counterfactual must be True or False, not {in_words(counterfactual)}.")
         if problems:
             raise ConfigError(join_problems(f"{type(self).__name__} cannot be used", problems))
         self.counterfactual = bool(counterfactual)
@@ -92,7 +92,7 @@ class Bandits(ABC):
             If ``n_sessions`` is not positive.
         """
         if n_sessions is not None and not is_whole(n_sessions, 1):
-            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {shown(n_sessions)}.")
+            raise ConfigError(f"n_sessions must be a whole number from 1 on, not {in_words(n_sessions)}.")
         self._single = n_sessions is None
         own = self._own_generator
         self._generator = own if own is not None and seed is None else make_generator(seed)
@@ -140,7 +140,7 @@ def task_problems(environment: Any) -> list[str]:
     """What is wrong with something that must be a task: a sentence, or nothing."""
     if isinstance(environment, Bandits):
         return []
-    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {shown(environment)}."]
+    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}."]
 
 
 def _probabilities(reward_probs: Any) -> np.ndarray:
@@ -174,7 +174,7 @@ class BanditsDrift(Bandits):
         super().__init__(n_actions, counterfactual, reward, reward_sd, seed)
 
     def _problems(self) -> list[str]:
-        return [] if is_number(self.sigma, 0) else [f"sigma must be a number from 0 on, not {shown(self.sigma)}."]
+        return [] if is_number(self.sigma, 0) else [f"sigma must be a number from 0 on, not {in_words(self.sigma)}."]
 
     def _first_probs(self, n_sessions: int) -> np.ndarray:
         return self._generator.random((n_sessions, self.n_actions))
@@ -222,9 +222,9 @@ class BanditsSwitch(Bandits):
         if (self.hazard is None) == (self.block_length is None):
             problems.append("give either hazard (probability of a switch) or block_length (trials between switches).")
         if self.hazard is not None and not is_number(self.hazard, 0, 1):
-            problems.append(f"hazard must lie in [0, 1], not {shown(self.hazard)}.")
+            problems.append(f"hazard must lie in [0, 1], not {in_words(self.hazard)}.")
         if self.block_length is not None and not is_whole(self.block_length, 1):
-            problems.append(f"block_length must be a whole number from 1 on, not {shown(self.block_length)}.")
+            problems.append(f"block_length must be a whole number from 1 on, not {in_words(self.block_length)}.")
         return problems
 
     def _first_set(self, n_sessions: int) -> np.ndarray:

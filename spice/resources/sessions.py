@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import DataError, join_problems
+from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 
@@ -113,7 +114,13 @@ def read_session(session: Any, n_actions: int, columns: Columns | Sequence[str] 
         if len(session) != 1:
             raise DataError(f"one session is needed, but the dataset has {len(session)}; take one: dataset[0].")
         session, columns = session.xs[0], session.columns
-    values = np.asarray(session, dtype=float)
+    try:
+        values = np.asarray(session, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            "a session is a record of create_dataset, a DatasetRNN of one session, or an array such as dataset.xs[0], "
+            f"not {in_words(session)}."
+        ) from None
     if values.ndim != 2 or values.shape[0] == 0:
         raise DataError(
             f"a session has the shape (n_trials, n_features), not {values.shape}; take one session: dataset.xs[0]."

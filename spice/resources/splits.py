@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from spice.errors import ConfigError, DataError, SpiceWarning
+from spice.resources.arguments import in_words, is_number
 from spice.resources.columns import NEXT
-from spice.resources.dataset import DatasetRNN
+from spice.resources.dataset import DatasetRNN, check_is_dataset
 
 
 def split_by_block(dataset: DatasetRNN, test_blocks: Any) -> tuple[DatasetRNN, DatasetRNN]:
@@ -39,6 +40,7 @@ def split_by_block(dataset: DatasetRNN, test_blocks: Any) -> tuple[DatasetRNN, D
     SpiceWarning
         If a participant has test blocks only, so that nothing of theirs is left to fit.
     """
+    check_is_dataset(dataset, "split_by_block")
     if not dataset.columns.has("block"):
         raise ConfigError("the data have no column 'block'; name it with convert_dataset(..., block=...).")
     blocks = dataset.column("block")
@@ -75,6 +77,7 @@ def split_by_participant(dataset: DatasetRNN, test_participants: Any) -> tuple[D
     ConfigError
         If there is no such participant, or one part would be empty.
     """
+    check_is_dataset(dataset, "split_by_participant")
     return _split_by_label(dataset, "participant", dataset.participants, test_participants)
 
 
@@ -103,8 +106,9 @@ def split_by_trial_fraction(dataset: DatasetRNN, fraction: float) -> tuple[Datas
     ConfigError
         If ``fraction`` is not between 0 and 1, or one part would have no choice to score.
     """
-    if not 0 < fraction < 1:
-        raise ConfigError(f"fraction must lie between 0 and 1, not {fraction!r}; 0.7 trains on the first 70 %.")
+    check_is_dataset(dataset, "split_by_trial_fraction")
+    if not is_number(fraction) or not 0 < fraction < 1:
+        raise ConfigError(f"fraction must lie between 0 and 1, not {in_words(fraction)}; 0.7 trains on the first 70 %.")
     columns = dataset.columns
     row = torch.arange(dataset.shape[1])
     length = ((row + 1) * dataset.observed).amax(1)
@@ -138,7 +142,7 @@ def _split_by_label(
         test_labels = [test_labels]
     present = {dataset.label(column, code): code for code in codes.unique().tolist()}
     test_labels = [label.item() if isinstance(label, (np.generic, torch.Tensor)) else label for label in test_labels]
-    unknown = [label for label in test_labels if label not in present]
+    unknown = [label for label in test_labels if label not in list(present)]
     if unknown:
         known = ", ".join(map(repr, list(present)[:12])) + (", ..." if len(present) > 12 else "")
         raise ConfigError(f"there is no {column} {', '.join(map(repr, unknown))}; there are {known}.")

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spice.errors import DataError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,8 @@ def numbers_of(column: "pd.Series") -> tuple[np.ndarray, np.ndarray]:
     """
     import pandas as pd
 
+    if column.dtype.kind in "mMc":  # dates, durations and complex numbers
+        return np.full(len(column), np.nan), ~_missing(column)
     column = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return numbers, np.isnan(numbers) & ~_missing(column)
@@ -44,12 +48,20 @@ def code_of(column: "pd.Series") -> tuple[np.ndarray, tuple]:
         -1 where the cell is empty.
     labels : tuple
         Label of each code in sorted order; numbers sort as numbers.
+
+    Raises
+    ------
+    DataError
+        If cells hold what is no label, e.g. lists.
     """
     import pandas as pd
 
     values = column.astype(object).to_numpy(copy=True)
     values[_missing(column)] = None
-    codes, found = pd.factorize(values)
+    try:
+        codes, found = pd.factorize(values)
+    except TypeError:
+        raise DataError(f"column {column.name!r} holds lists or the like; labels must be text or numbers.") from None
     found = [plain(label) for label in found]
     try:
         labels = sorted(found)

@@ -1,7 +1,5 @@
 """Tidy tables in and out: one row per trial becomes a ``DatasetRNN``, and back (DESIGN section 5)."""
 
-import difflib
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
-from spice.resources.columns import META_COLUMNS, NEXT
+from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 from spice.utils.cells import code_of, numbers_of, plain
+from spice.utils.tables import as_list, check_arguments, check_names, read_table
 from spice.utils.to_table import to_table
 
 __all__ = ["convert_dataset", "to_table"]
 
-MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
 MAX_STRETCH = 10  # gaps may make a session this many times as long
@@ -98,17 +96,17 @@ def convert_dataset(
     SpiceWarning
         If the order of rows or of reward columns had to be taken for granted.
     """
-    rewards, inputs, shown = _as_list(reward), _as_list(inputs), _as_list(shown)
+    rewards, inputs, shown = as_list(reward), as_list(inputs), as_list(shown)
     named = {"participant": participant, "block": block, "trial": trial, "choice": choice}
-    if None in (participant, choice, *(rewards or [None])):
+    if any(name is None for name in (participant, choice, *(rewards or [None]))):
         raise ConfigError("participant, choice and reward must be names of columns, not None.")
     roles = {role: name for role, name in named.items() if name is not None}
     roles |= {"reward": rewards[0]} if len(rewards) == 1 else {f"reward_{a}": r for a, r in enumerate(rewards)}
     further = [*inputs, *shown]
-    _check_arguments(further, missing_reward, [*roles.values(), *further])
+    check_arguments(roles, further, choices, missing_reward)
     roles |= {str(name): name for name in further}
-    table = _read(table, [participant] if block is None else [participant, block])
-    _check_names(table, roles, further)
+    table = read_table(table, [participant] if block is None else [participant, block])
+    check_names(table, roles, further)
 
     rows = _sort_rows(table, roles)
     problems = _code_choices(rows, choice, choices) or _read_rewards(rows, rewards, missing_reward)
@@ -117,7 +115,13 @@ def convert_dataset(
         raise DataError(join_problems("the table cannot be used", problems))
     for notice in _taken_for_granted(rows, rewards, trial, choices):
         warnings.warn(notice, SpiceWarning, stacklevel=2)
-    return _assemble(rows, inputs, shown, roles)
+    dataset = _assemble(rows, inputs, shown, roles)
+    if not dataset.n_scored:
+        raise DataError(
+            "the table cannot be used: no choice follows another one, since every session (a participant's block) has "
+            "one at most; name the column of whole blocks, or leave block out."
+        )
+    return dataset
 
 
 @dataclass
@@ -142,69 +146,6 @@ class _Rows:
             places.append(f"block {self.labels['block'][self.block[first]]!r}")
         more = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
         return ", ".join([*places, f"trial {self.trial[first]}"]) + more
-
-
-def _as_list(names: Any) -> list:
-    if names is None:
-        return []
-    return list(names) if isinstance(names, (list, tuple)) else [names]
-
-
-def _check_arguments(further: list, missing_reward: str, every: list) -> None:
-    problems = []
-    if missing_reward not in ("error", "skip"):
-        problems.append(f"missing_reward must be 'error' or 'skip', not {missing_reward!r}.")
-    problems += [
-        f"column {name!r} is named more than once; each column has one role."
-        for name in dict.fromkeys(every)
-        if every.count(name) > 1
-    ]
-    reserved = {*META_COLUMNS, "choice", "reward"}
-    problems += [
-        f"{name!r} cannot be the name of an input, because xs uses it itself; rename the column."
-        for name in map(str, further)
-        if name in reserved or (name.startswith(NEXT) and name.removeprefix(NEXT) in map(str, further))
-    ]
-    if problems:
-        raise ConfigError(join_problems("the arguments do not fit", problems))
-
-
-def _read(table: Any, label_columns: list[str]) -> pd.DataFrame:
-    """Take a DataFrame or read a CSV file; identifiers such as ``007`` stay text."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    if not isinstance(table, (str, os.PathLike)):
-        raise ConfigError(f"table must be a DataFrame or the path of a CSV file, not {type(table).__name__}.")
-    text = dict.fromkeys(label_columns, str)
-    try:
-        table = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=list(MISSING_TEXT))
-    except pd.errors.EmptyDataError:
-        raise DataError(f"the file {os.fspath(table)!r} is empty.") from None
-    for name in table.columns.intersection(label_columns):
-        if not table[name].str.match(r"0\d|.{16,}").any():  # numbers, as far as no digit is lost by that
-            numbers = pd.to_numeric(table[name], errors="coerce")
-            table[name] = numbers if numbers.notna().equals(table[name].notna()) else table[name]
-    return table
-
-
-def _check_names(table: pd.DataFrame, roles: dict[str, str], further: list) -> None:
-    problems = []
-    names = list(map(str, table.columns))
-    for role, name in roles.items():
-        count = list(table.columns).count(name)
-        if count == 0:
-            close = difflib.get_close_matches(str(name), names, n=3)
-            lowered = [other for other in names if other.lower() == str(name).lower()]
-            hint = " or ".join(map(repr, lowered or close))
-            hint = f"did you mean {hint}?" if hint else f"the columns are {', '.join(map(repr, names))}."
-            what = "input" if name in further else role
-            problems.append(f"there is no column {name!r} ({what}); {hint}")
-        elif count > 1:
-            problems.append(f"there are {count} columns {name!r}; give each its own name.")
-    if problems:
-        raise ConfigError(join_problems("the table lacks columns", problems))
-    if len(table) == 0:
-        raise DataError("the table has no rows.")
 
 
 def _sort_rows(table: pd.DataFrame, roles: dict[str, str]) -> _Rows:

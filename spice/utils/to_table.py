@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spice.resources.dataset import DatasetRNN
+from spice.resources.dataset import DatasetRNN, check_is_dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ def to_table(dataset: DatasetRNN) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    check_is_dataset(dataset, "to_table")
     columns = dataset.columns
     present = ~dataset.column("trial").isnan() if columns.has("trial") else dataset.observed
     session, row = (index.numpy() for index in present.nonzero(as_tuple=True))

@@ -6,7 +6,7 @@ import pytest
 from spice.errors import ConfigError, DataError
 from spice.estimator import SpiceEstimator
 from spice.resources.agents import make_generator
-from spice.resources.arguments import is_number, is_whole, shown
+from spice.resources.arguments import in_words, is_number, is_whole
 from spice.resources.bandits import AgentQ, BanditsDrift, BanditsFixed, BanditsReversal, BanditsSwitch, create_dataset
 from spice.resources.resimulation import simulate_again
 
@@ -23,10 +23,10 @@ def test_what_is_a_number():
 
 
 def test_how_values_are_shown():
-    assert shown("a") == "'a'"
-    assert shown(AgentQ) == "the class AgentQ"
-    assert shown(AGENT) == "an object of AgentQ"
-    assert shown(np.zeros((30, 30))) == "an object of ndarray"
+    assert in_words("a") == "'a'"
+    assert in_words(AgentQ) == "the class AgentQ"
+    assert in_words(AGENT) == "an object of AgentQ"
+    assert in_words(np.zeros((30, 30))) == "an object of ndarray"
 
 
 @pytest.mark.parametrize(

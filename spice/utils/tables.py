@@ -1,0 +1,144 @@
+"""Reading a table, and what can be wrong with it as a whole."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from spice.errors import ConfigError, DataError, join_problems
+from spice.resources.arguments import in_words
+from spice.resources.columns import META_COLUMNS, NEXT
+
+MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+
+
+def as_list(names: Any) -> list:
+    """Names of columns, given as one or several."""
+    if names is None:
+        return []
+    return list(names) if isinstance(names, (list, tuple)) else [names]
+
+
+def check_arguments(roles: Mapping[str, Any], further: Sequence[Any], choices: Any, missing_reward: Any) -> None:
+    """Check what `convert_dataset` was given beside the table.
+
+    Parameters
+    ----------
+    roles : mapping of str to object
+        Names of columns by role.
+    further : sequence
+        Names of the columns of inputs.
+    choices, missing_reward
+        As they were given.
+
+    Raises
+    ------
+    ConfigError
+        If something cannot be used; all problems are listed.
+    """
+    problems = [
+        f"{role} must be the name of a column, not {in_words(name)}."
+        for role, name in [*roles.items(), *(("an input", name) for name in further)]
+        if not _is_name(name)
+    ]
+    if choices is not None and (isinstance(choices, (str, Mapping)) or not isinstance(choices, Iterable)):
+        problems.append(f"choices must be a list of labels, e.g. ['left', 'right'], not {in_words(choices)}.")
+    if problems:
+        raise ConfigError(join_problems("the arguments do not fit", problems))
+    every = [*roles.values(), *further]
+    if missing_reward not in ("error", "skip"):
+        problems.append(f"missing_reward must be 'error' or 'skip', not {missing_reward!r}.")
+    problems += [
+        f"column {name!r} is named more than once; each column has one role."
+        for name in dict.fromkeys(every)
+        if every.count(name) > 1
+    ]
+    reserved = {*META_COLUMNS, "choice", "reward"}
+    problems += [
+        f"{name!r} cannot be the name of an input, because xs uses it itself; rename the column."
+        for name in map(str, further)
+        if name in reserved or (name.startswith(NEXT) and name.removeprefix(NEXT) in map(str, further))
+    ]
+    if problems:
+        raise ConfigError(join_problems("the arguments do not fit", problems))
+
+
+def _is_name(name: Any) -> bool:
+    try:
+        hash(name)
+    except TypeError:
+        return False
+    return True
+
+
+def read_table(table: Any, label_columns: list[str]) -> pd.DataFrame:
+    """Take a DataFrame or read a CSV file; identifiers such as ``007`` stay text.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    FileNotFoundError
+        If there is no such file.
+    DataError
+        If the file holds no table.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if not isinstance(table, (str, os.PathLike)):
+        raise ConfigError(f"table must be a DataFrame or the path of a CSV file, not {type(table).__name__}.")
+    text, name = dict.fromkeys(label_columns, str), os.fspath(table)
+    try:
+        table = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=list(MISSING_TEXT))
+    except pd.errors.EmptyDataError:
+        raise DataError(f"the file {name!r} is empty.") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {name!r}; the folder is {os.getcwd()!r}.") from None
+    except IsADirectoryError:
+        raise DataError(f"{name!r} is a folder; give the CSV file in it.") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"the file {name!r} cannot be read as a table ({reason}); save it as comma-separated text in UTF-8, or "
+            "give a DataFrame, e.g. pandas.read_excel(...)."
+        ) from None
+    if len(table.columns) == 1 and len(parts := re.split(r"[;\t]", str(table.columns[0]))) > 1:
+        raise DataError(
+            f"the file {name!r} does not separate its columns by commas; give a DataFrame, e.g. "
+            f"pandas.read_csv({name!r}, sep={str(table.columns[0])[len(parts[0])]!r})."
+        )
+    for column in table.columns.intersection(label_columns):
+        if not table[column].str.match(r"0\d|.{16,}").any():  # numbers, as far as no digit is lost by that
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            table[column] = numbers if numbers.notna().equals(table[column].notna()) else table[column]
+    return table
+
+
+def check_names(table: pd.DataFrame, roles: Mapping[str, str], further: Sequence[Any]) -> None:
+    """Check that the table has every column that was named, and rows.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If it has not.
+    """
+    problems = []
+    names = list(map(str, table.columns))
+    for role, name in roles.items():
+        count = list(table.columns).count(name)
+        if count == 0:
+            close = difflib.get_close_matches(str(name), names, n=3)
+            lowered = [other for other in names if other.lower() == str(name).lower()]
+            hint = " or ".join(map(repr, lowered or close))
+            hint = f"did you mean {hint}?" if hint else f"the columns are {', '.join(map(repr, names))}."
+            what = "input" if name in further else role
+            problems.append(f"there is no column {name!r} ({what}); {hint}")
+        elif count > 1:
+            problems.append(f"there are {count} columns {name!r}; give each its own name.")
+    if problems:
+        raise ConfigError(join_problems("the table lacks columns", problems))
+    if len(table) == 0:
+        raise DataError("the table has no rows.")

@@ -1,0 +1,90 @@
+"""Tables and names that cannot be read: each a sentence of ours, none a traceback from inside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spice.errors import ConfigError, DataError
+from spice.utils.convert_dataset import convert_dataset
+
+NAMES = {"participant": "who", "block": "run", "trial": "t", "choice": "arm", "reward": "points"}
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "who": np.repeat(["ann", "ben"], 20),
+            "run": np.tile(np.repeat([1, 2], 10), 2),
+            "t": np.tile(np.arange(10), 4),
+            "arm": rng.choice(["left", "right"], 40),
+            "points": rng.integers(2, size=40),
+        }
+    )
+
+
+def refusal(table, kind=DataError, **names):
+    with pytest.raises(kind) as caught:
+        convert_dataset(table, **NAMES | names)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({"participant": ["who"]}, "participant must be the name of a column, not ['who']."),
+        ({"block": ["run"]}, "block must be the name of a column, not ['run']."),
+        ({"reward": {"points": 1}}, "reward must be the name of a column, not {'points': 1}."),
+        ({"inputs": {"points": 1}}, "an input must be the name of a column, not {'points': 1}."),
+        ({"trial": pd.Series([1, 2])}, "trial must be the name of a column, not an object of Series."),
+        ({"choices": "ab"}, "choices must be a list of labels, e.g. ['left', 'right'], not 'ab'."),
+        ({"choices": 2}, "choices must be a list of labels, e.g. ['left', 'right'], not 2."),
+        ({"choices": {"a": 1}}, "choices must be a list of labels, e.g. ['left', 'right'], not {'a': 1}."),
+    ],
+)
+def test_names(table, names, problem):
+    assert refusal(table, ConfigError, **names) == f"the arguments do not fit: {problem}"
+
+
+def test_several_names_at_once(table):
+    lines = refusal(table, ConfigError, participant=["who"], choices=2).split("\n")
+    assert lines[0] == "the arguments do not fit:" and len(lines) == 3
+
+
+def test_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refusal("none.csv", FileNotFoundError) == f"there is no file 'none.csv'; the folder is {str(tmp_path)!r}."
+    (tmp_path / "folder").mkdir()
+    assert refusal("folder") == "'folder' is a folder; give the CSV file in it."
+    (tmp_path / "latin.csv").write_bytes("who,arm\nJürgen,left\n".encode("latin1"))
+    (tmp_path / "ragged.csv").write_text("who,arm\nann,left\nann,left,1,2\n")
+    for name in ("latin.csv", "ragged.csv"):
+        problem = refusal(name)
+        assert problem.startswith(f"the file {name!r} cannot be read as a table (") and "\n" not in problem
+        assert problem.endswith("); save it as comma-separated text in UTF-8, or give a DataFrame, e.g. "
+                                "pandas.read_excel(...).")  # fmt: skip
+    for separator in ";\t":
+        (tmp_path / "other.csv").write_text(separator.join(["who", "arm", "points"]) + "\n")
+        assert refusal("other.csv") == (
+            "the file 'other.csv' does not separate its columns by commas; give a DataFrame, e.g. "
+            f"pandas.read_csv('other.csv', sep={separator!r})."
+        )
+
+
+def test_cells_that_are_no_labels(table):
+    assert refusal(table.assign(arm=[["left"]] * 40)) == (
+        "column 'arm' holds lists or the like; labels must be text or numbers."
+    )
+
+
+@pytest.mark.parametrize("value", [pd.Timestamp("2020"), 1j])
+def test_rewards_that_are_no_numbers(table, value):
+    assert refusal(table.assign(points=value)).startswith("the table cannot be used: column 'points' (reward) holds ")
+
+
+def test_sessions_of_one_trial(table):
+    assert refusal(table.groupby(["who", "run"]).head(1)) == (
+        "the table cannot be used: no choice follows another one, since every session (a participant's block) has one "
+        "at most; name the column of whole blocks, or leave block out."
+    )
