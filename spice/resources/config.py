@@ -1,10 +1,11 @@
 """SpiceConfig: which modules become equations, from which signals, on which samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.resources.arguments import in_words, is_number, is_whole
 
 
 class Filter(NamedTuple):
@@ -60,13 +61,18 @@ class SpiceConfig:
     constant: bool | Mapping[str, bool] = True
 
     def __post_init__(self) -> None:
+        problems = [*self._wrong_kinds()]
+        if problems:
+            raise ConfigError(join_problems("SpiceConfig cannot be read", problems))
         problems = [
             *self._unknown("library_setup", self.library_setup),
             *self._unknown("filter_setup", self.filter_setup),
             *self._unknown("polynomial_degree", self.polynomial_degree),
             *self._unknown("constant", self.constant),
         ]
-        for module in self.rnn_modules:
+        for module in dict.fromkeys(self.rnn_modules):
+            if self.rnn_modules.count(module) > 1:
+                problems.append(f"rnn_modules names {module!r} more than once.")
             if module not in self.library_setup:
                 problems.append(
                     f"rnn_modules names {module!r}, but library_setup has no entry for it (use [] for none)."
@@ -106,6 +112,26 @@ class SpiceConfig:
         """Whether a module's library holds a constant."""
         return bool(self.constant.get(module, True) if isinstance(self.constant, Mapping) else self.constant)
 
+    def _wrong_kinds(self) -> Iterator[str]:
+        """What is of a kind that nothing else can be checked with."""
+        for name in ("rnn_modules", "control_parameters"):
+            if not _is_list_of_names(getattr(self, name)):
+                yield f"{name} must be a list of names, not {in_words(getattr(self, name))}."
+        for name in ("library_setup", "filter_setup"):
+            if not isinstance(getattr(self, name), Mapping):
+                yield f"{name} must map each module's name to a list, not {in_words(getattr(self, name))}."
+        if isinstance(self.library_setup, Mapping):
+            for module, signals in self.library_setup.items():
+                if not _is_list_of_names(signals):
+                    yield f"library_setup of {module!r} must be a list of signals, not {in_words(signals)}."
+        degree, constant = self.polynomial_degree, self.constant
+        for value in degree.values() if isinstance(degree, Mapping) else () if degree is None else [degree]:
+            if not is_whole(value, 1):
+                yield f"polynomial_degree must be a whole number from 1 on, not {in_words(value)}."
+        for value in constant.values() if isinstance(constant, Mapping) else [constant]:
+            if not isinstance(value, bool):
+                yield f"constant must be True or False, not {in_words(value)}."
+
     def _unknown(self, where: str, entries: Any) -> list[str]:
         if not isinstance(entries, Mapping):  # one value for all modules
             return []
@@ -121,11 +147,24 @@ class SpiceConfig:
             filters = self.filters(module)
         except TypeError:
             return [f"filter_setup of {module!r} must be [signal, value, True] or a list of such triplets."]
-        return [
+        problems = [
             _no_signal("filter_setup", module, entry.signal, self.control_parameters)
             for entry in filters
             if entry.signal not in self.control_parameters
         ]
+        for entry in filters:
+            if not is_number(float(entry.value) if isinstance(entry.value, bool) else entry.value):
+                problems.append(f"filter_setup of {module!r} compares with a number, not {in_words(entry.value)}.")
+            if not isinstance(entry.remove, bool):
+                problems.append(
+                    f"filter_setup of {module!r} says with True or False whether {entry.signal!r} leaves the library, "
+                    f"not {in_words(entry.remove)}."
+                )
+        return problems
+
+
+def _is_list_of_names(names: Any) -> bool:
+    return isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """States and modules of a model: what `call_module` does with a network, an equation or a formula."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from spice.errors import ConfigError, ModuleOutputError
+from spice.resources.arguments import in_words
+from spice.resources.model_checks import check_call, check_start_values, stack_inputs
 from spice.resources.modules import OptionBias, ScalingParameter, StateUpdate
 from spice.resources.recording import Recorder
 from spice.resources.trial import States
@@ -76,6 +78,7 @@ class ModuleCaller(nn.Module):
 
     def __init__(self, n_actions: int):
         super().__init__()
+        check_start_values(type(self).__name__, self.init_values)
         self.n_actions = n_actions
         self.submodules_rnn = nn.ModuleDict()
         self.submodules_sindy = nn.ModuleDict()
@@ -123,7 +126,7 @@ class ModuleCaller(nn.Module):
         key_module: str,
         key_state: str | torch.Tensor,
         action: torch.Tensor | None = None,
-        inputs: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
+        inputs: torch.Tensor | Sequence[torch.Tensor] | None = None,
         participant_embedding: torch.Tensor | None = None,
         participant_index: torch.Tensor | None = None,
         activation_rnn: Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -139,7 +142,7 @@ class ModuleCaller(nn.Module):
             The state to update, by name or value.
         action : torch.Tensor, shape (n_batch, n_actions), optional
             Where the update applies; elsewhere the result is 0. ``1 - action`` for the options not chosen.
-        inputs : torch.Tensor or tuple of them, each (n_batch, n_actions), optional
+        inputs : torch.Tensor, or tuple or list of them, each (n_batch, n_actions), optional
             Inputs in the order of the configuration's ``library_setup``.
         participant_embedding : torch.Tensor, shape (n_batch, embedding_size), optional
             Read by modules that were set up with an embedding size.
@@ -156,13 +159,15 @@ class ModuleCaller(nn.Module):
             The next value; the value itself where the trial is missing or an input is unknown.
         """
         value, name = self._value_and_name(key_state)
-        inputs = _stack_inputs(inputs, value)
+        inputs = stack_inputs(key_module, inputs, value)
         participant = self._pass.participant if participant_index is None else participant_index.reshape(-1).long()
         unknown = inputs.isnan().any(-1) if self._pass.unknown_outcomes and inputs.shape[-1] else None
         if unknown is not None:
             inputs = inputs.nan_to_num(0.0)
         arguments = (inputs, participant_embedding, participant, activation_rnn)
-        elementwise = getattr(self._module(key_module), "elementwise", False)
+        module = self._module(key_module)
+        check_call(key_module, module, value, action, inputs.shape[-1], participant_embedding)
+        elementwise = getattr(module, "elementwise", False)
         if elementwise and action is not None and self._pass.places is not None and self._recorder is None:
             next_value = self._update_where(action, key_module, value, *arguments)
             if unknown is not None:
@@ -242,6 +247,10 @@ class ModuleCaller(nn.Module):
                     f"{', '.join(self._state) or 'none'}."
                 )
             return self._state[state], state
+        if not isinstance(state, torch.Tensor):
+            raise ConfigError(
+                f"a state is given to call_module by name or as a tensor, e.g. 'x_value_reward', not {in_words(state)}."
+            )
         return state, next((name for name, value in self._state.items() if value is state), None)
 
     def _scale(self, name: str | None, embedding: torch.Tensor | None) -> torch.Tensor:
@@ -319,20 +328,6 @@ class ModuleCaller(nn.Module):
                 f"{self._pass.trial}, action {action}. Lower learning_rate, or check the model's own formulas "
                 "(division by zero, exp of a large number)."
             )
-
-
-def _stack_inputs(inputs: torch.Tensor | tuple[torch.Tensor, ...] | None, value: torch.Tensor) -> torch.Tensor:
-    if inputs is None:
-        return value.new_zeros((*value.shape, 0))
-    if isinstance(inputs, torch.Tensor):
-        if inputs.ndim == 3:
-            return inputs
-        if inputs.shape == value.shape and inputs.dtype == value.dtype:
-            return inputs.unsqueeze(-1)
-    parts = inputs if isinstance(inputs, tuple) else (inputs,)
-    parts = tuple(part.unsqueeze(-1) if part.ndim == 1 else part for part in parts)
-    parts = tuple(part.to(value.dtype).expand_as(value) for part in parts)
-    return parts[0].unsqueeze(-1) if len(parts) == 1 else torch.stack(parts, dim=-1)
 
 
 def _evaluate_beta(beta: Any, embedding: torch.Tensor | None) -> torch.Tensor:

@@ -74,8 +74,7 @@ class TrialsAtOnce(nn.Module):
         model._pass = Pass(self._participants, [self._missing], sessions.unknown_outcomes, trial=0, places=self._places)
         model._pass.lagged = {n: lag[:-1].flatten(0, 1).unsqueeze(0) for n, lag in sessions.lagged.items()}
         model._state = States(values, self._missing)
-        next_states, logits = model.step(model.state, trial)
-        model.state.set_all(next_states)
+        logits = model.advance(trial)
         after = torch.stack([model.state[name].reshape(shape) for name in self.state_names], dim=1)
         return after, logits.reshape(shape)
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spice.errors import ConfigError
+from spice.resources.arguments import in_words, is_whole
 from spice.resources.columns import NEXT, Columns
 from spice.resources.lags import carry_on, declaration, lag_name, lag_names, lagged_signals
+from spice.resources.model_checks import check_sizes, check_step
 from spice.resources.module_calls import ModuleCaller, Pass
 from spice.resources.modules import OptionBias, ParticipantEmbedding, ScalingParameter, UpdateModule
-from spice.resources.trial import Clock, Logits, Sessions, Trial, read_sessions
+from spice.resources.trial import Clock, Inputs, Logits, Sessions, Trial, read_sessions
 
 if TYPE_CHECKING:
     from spice.resources.dataset import DatasetRNN
@@ -54,6 +56,11 @@ class BaseRNN(ModuleCaller):
         if kwargs:
             raise ConfigError(f"{type(self).__name__} does not know the argument(s) {', '.join(map(repr, kwargs))}.")
         super().__init__(n_actions)
+        if not isinstance(self.lags, Mapping):
+            raise ConfigError(
+                f"lags of {type(self).__name__} must give a number of trials by signal, e.g. {{'reward': 2}}, not "
+                f"{in_words(self.lags)}."
+            )
         settings = self.__dict__.get("_build_settings", {})  # of `build`, for subclasses that do not pass them on
         self.n_participants = n_participants
         self.embedding_size = embedding_size
@@ -74,6 +81,10 @@ class BaseRNN(ModuleCaller):
         given = {"n_actions": n_actions, "n_participants": n_participants} | kwargs
         given |= {"hidden_size": hidden_size, "dropout": dropout}
         model.__init__(**{name: value for name, value in given.items() if takes_all or name in known})  # type: ignore[misc]
+        if "columns" not in model.__dict__:
+            raise ConfigError(
+                f"__init__ of {cls.__name__} must begin with super().__init__(n_actions=n_actions, **kwargs)."
+            )
         model.n_participants = model.n_participants or n_participants
         return model
 
@@ -97,18 +108,22 @@ class BaseRNN(ModuleCaller):
         """
         hidden_size = self.hidden_size if hidden_size is None else hidden_size
         dropout = self.dropout if dropout is None else dropout
+        check_sizes("setup_module", input_size=input_size, embedding_size=embedding_size, hidden_size=hidden_size)
         return UpdateModule(input_size, embedding_size, hidden_size, dropout)
 
     def setup_constant(self, embedding_size: int = 0) -> ScalingParameter:
         """A scaling parameter (inverse temperature), per participant if given an embedding size."""
+        check_sizes("setup_constant", embedding_size=embedding_size)
         return ScalingParameter(embedding_size)
 
     def setup_bias(self, embedding_size: int = 0) -> OptionBias:
         """A bias per option, to be kept as ``self.bias`` and added to the logits by `call_bias`."""
+        check_sizes("setup_bias", embedding_size=embedding_size)
         return OptionBias(self.n_actions, self.n_participants, embedding_size)
 
     def setup_embedding(self, n_participants: int, embedding_size: int, dropout: float = 0.0) -> ParticipantEmbedding:
         """One trainable vector per participant."""
+        check_sizes("setup_embedding", n_participants=n_participants, embedding_size=embedding_size)
         return ParticipantEmbedding(n_participants, embedding_size, dropout)
 
     # ------------------------------------------------------------------ the trial loop
@@ -131,6 +146,13 @@ class BaseRNN(ModuleCaller):
             Logits of the next choice.
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither step nor forward.")
+
+    def advance(self, trial: Trial) -> torch.Tensor:
+        """Let `step` do a trial from the current states on; the logits of the next choice, (n_batch, n_actions)."""
+        found = self.step(self.state, trial)
+        check_step(type(self).__name__, found)
+        self.state.set_all(found[0])
+        return found[1]
 
     def forward(
         self, inputs: torch.Tensor, prev_state: Mapping[str, torch.Tensor] | None = None, batch_first: bool = False
@@ -156,8 +178,7 @@ class BaseRNN(ModuleCaller):
         sessions = self.read_inputs(inputs, batch_first)
         logits, timesteps = self._begin_pass(sessions, prev_state)
         for timestep, trial in self._trials(sessions, timesteps):
-            next_state, logits[timestep] = self.step(self.state, trial)
-            self.state.set_all(next_state)
+            logits[timestep] = self.advance(trial)
         return self.post_forward_pass(logits, batch_first), self.get_state()
 
     def states_of_trials(
@@ -171,7 +192,7 @@ class BaseRNN(ModuleCaller):
         for timestep, trial in self._trials(sessions, timesteps):
             self._state.begin_trial(missing[timestep])
             states.append(dict(self._state))
-            self.state.set_all(self.step(self.state, trial)[0])
+            self.advance(trial)
         return states
 
     def _trials(self, sessions: Sessions, timesteps: Clock) -> Iterator[tuple[int, Trial]]:
@@ -264,9 +285,9 @@ class BaseRNN(ModuleCaller):
         return Trial(
             action=action,
             reward=reward,
-            inputs={name: values[name] for name in columns.inputs},
-            shown={name: values[name] for name in columns.shown},
-            next_shown={name: values[NEXT + name] for name in columns.shown},
+            inputs=Inputs({name: values[name] for name in columns.inputs}),
+            shown=Inputs({name: values[name] for name in columns.shown}),
+            next_shown=Inputs({name: values[NEXT + name] for name in columns.shown}),
             embedding=embedding,
         )
 
@@ -322,6 +343,8 @@ class BaseRNN(ModuleCaller):
         ConfigError
             If ``lags`` does not say so.
         """
+        if not is_whole(n, 1):
+            raise ConfigError(f"lagged signals are a whole number of trials from 1 on earlier, not {in_words(n)}.")
         if n > self.lags.get(signal, 0):
             name = lag_name(signal, n)
             raise ConfigError(f"{type(self).__name__} does not carry {name}: {declaration(name)}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from spice.errors import ConfigError, did_you_mean
+from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 
 
@@ -124,6 +125,17 @@ def read_sessions(inputs: torch.Tensor, columns: Columns) -> Sessions:
     )
 
 
+class Inputs(dict[str, torch.Tensor]):
+    """Inputs by name; a name that the data do not have is said so."""
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        raise ConfigError(
+            f"the data have no such input {name!r}{did_you_mean(name, list(self))}; they have "
+            f"{', '.join(self) or 'none'}. Name its column when the data are read (convert_dataset: inputs=, shown=; "
+            "DatasetRNN: columns=)."
+        )
+
+
 class States(dict[str, torch.Tensor]):
     """States by name; a trial without a choice leaves them as they were.
 
@@ -144,9 +156,21 @@ class States(dict[str, torch.Tensor]):
         self._start, self._missing = dict(self), missing
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
+        if name in self and not (isinstance(value, torch.Tensor) and value.shape == self[name].shape):
+            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else in_words(value)
+            raise ConfigError(
+                f"the state {name!r} must be a tensor of shape (n_batch, n_actions) = {tuple(self[name].shape)}, not "
+                f"{what}."
+            )
         if self._missing is not None and name in self._start:
             value = torch.where(self._missing, self._start[name], value)
         super().__setitem__(name, value)
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        raise ConfigError(
+            f"there is no state {name!r}{did_you_mean(name, list(self))}; init_values names "
+            f"{', '.join(self) or 'none'}."
+        )
 
     def __reduce__(self):
         return States, (dict(self),)  # copies and pickles stand between two trials
@@ -155,9 +179,7 @@ class States(dict[str, torch.Tensor]):
         """Set several states at once."""
         for name, value in values.items():
             if name not in self:
-                raise ConfigError(
-                    f"there is no state {name!r}{did_you_mean(name, list(self))}; init_values names {', '.join(self)}."
-                )
+                self.__missing__(name)
             self[name] = value
 
 
@@ -169,11 +191,9 @@ class Logits:
         self._trials: list[torch.Tensor | None] = [None] * n_trials
 
     def __setitem__(self, trial: int, value: torch.Tensor) -> None:
-        if tuple(value.shape) != self._shape:
-            raise ConfigError(
-                f"the logits of a trial have shape {tuple(value.shape)}, but must have (n_batch, n_actions) = "
-                f"{self._shape}."
-            )
+        if not isinstance(value, torch.Tensor) or tuple(value.shape) != self._shape:
+            what = f"have shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"are {in_words(value)}"
+            raise ConfigError(f"the logits of a trial {what}, but must have (n_batch, n_actions) = {self._shape}.")
         self._trials[trial] = value
 
     def __getitem__(self, trial: int) -> torch.Tensor | None:
@@ -184,12 +204,14 @@ class Logits:
 
         Raises
         ------
-        ValueError
+        ConfigError
             If a trial was given none.
         """
         empty = [trial for trial, value in enumerate(self._trials) if value is None]
         if empty:
-            raise ValueError(f"forward set no logits[timestep] for {len(empty)} trials, the first is trial {empty[0]}.")
+            raise ConfigError(
+                f"forward set no logits[timestep] for {len(empty)} trials, the first is trial {empty[0]}."
+            )
         return torch.stack([value for value in self._trials if value is not None])
 
 

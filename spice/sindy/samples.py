@@ -9,6 +9,7 @@ import torch
 from spice.errors import ConfigError, DataError
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
+from spice.resources.model_checks import check_forward
 from spice.resources.recording import ModuleCall, Recorder
 from spice.resources.rnn import BaseRNN
 
@@ -70,7 +71,8 @@ def collect_samples(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN) ->
         As in `read_samples`.
     """
     with torch.no_grad(), model.recording() as record:
-        model(dataset.xs, batch_first=True)
+        found = model(dataset.xs, batch_first=True)
+    check_forward(type(model).__name__, found, (*dataset.shape[:2], model.n_actions))
     return read_samples(record, config, dataset)
 
 
