@@ -50,11 +50,12 @@ def build_model(
         f"({', '.join(known) or 'none'}){did_you_mean(name, known)}."
         for name in unknown
     ] + [f"the module {name!r} of {rnn_class.__name__} is missing in rnn_modules." for name in forgotten]
-    if embedding_size is not None and model.embedding_size != embedding_size:
+    reads_people = any(isinstance(module, torch.nn.Embedding) for module in model.modules())
+    if embedding_size is not None and (model.embedding_size != embedding_size or not reads_people):
         problems.append(f"{rnn_class.__name__} has no participant embedding: leave embedding_size out.")
     if problems:
         raise ConfigError(join_problems("spice_config does not fit the model", problems))
-    if not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):
+    if not reads_people:
         model.n_participants = 1  # nothing in it depends on the participant
     return model
 

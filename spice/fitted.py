@@ -1,7 +1,7 @@
 """What a fitted estimator does: predict, score, print, tabulate, simulate."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from spice.errors import ConfigError, DataError, SpiceWarning, did_you_mean
 from spice.inference import RecoveryReport, canonical_block
 from spice.resources.agents import Seed, make_generator
 from spice.resources.alignment import align
+from spice.resources.arguments import in_words, is_whole
 from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 from spice.resources.environments import Bandits
@@ -127,8 +128,7 @@ class FittedSpice(StoredSpice):
             raise NotFittedError("there are no equations: load them with load_spice(path_spice=...), or fit.")
         known = list(self.equations_)
         label = known[0] if participant_id is None else participant_id
-        if label not in self.equations_:
-            raise ConfigError(f"there are no equations for participant {label!r}{did_you_mean(label, known)}.")
+        self._check_label(label)
         lines = [str(equation) for equation in self.equations_[label].values()]
         number = torch.tensor([self.participants_.index(label)])
         with torch.no_grad():
@@ -164,10 +164,8 @@ class FittedSpice(StoredSpice):
         if not hasattr(self, "equations_"):
             raise NotFittedError("there are no equations: load them with load_spice(path_spice=...), or fit.")
         known = list(self.equations_)
-        if participant is not None and participant not in known:
-            raise ConfigError(
-                f"there are no equations for participant {participant!r}{did_you_mean(participant, known)}."
-            )
+        if participant is not None:
+            self._check_label(participant)
         shared = self.spice_model_.n_participants == 1
         wanted = known[:1] if shared else known if participant is None else [participant]
         return trace(self.spice_model_, {label: 0 if shared else self.participants_.index(label) for label in wanted})
@@ -242,7 +240,7 @@ class FittedSpice(StoredSpice):
         NotFittedError
             If the equations were not refined, or the data of the fit are not there (loaded or copied estimator).
         """
-        if not isinstance(n, (int, np.integer)) or n < 1:
+        if not is_whole(n, 1):
             raise ConfigError(f"n must be a whole number from 1 on, not {n!r}.")
         self._check_refined("estimates to recover")
         dataset: DatasetRNN = self._of_the_fit("_dataset", "check_recovery")
@@ -277,6 +275,17 @@ class FittedSpice(StoredSpice):
         return dataset[torch.isin(dataset.participants, torch.tensor(list(numbers.values())))]
 
     # ------------------------------------------------------------------ checks
+
+    def _check_label(self, label: Any) -> None:
+        """Whether a participant has equations."""
+        known = list(self.equations_)
+        if isinstance(label, Hashable) and label in known:
+            return
+        listed = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
+        raise ConfigError(
+            f"there are no equations for participant {in_words(label)}{did_you_mean(label, known)}; there are for "
+            f"{listed}."
+        )
 
     def _check_refined(self, what: str) -> None:
         self._check_fitted()

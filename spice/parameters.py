@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from spice.errors import ConfigError, join_problems
+from spice.resources.arguments import in_words, is_number, is_whole
 from spice.resources.config import SpiceConfig
 from spice.resources.rnn import BaseRNN
 from spice.sindy.regression import make_optimizer
 
+LARGEST_SEED = 2**63
 COUNTS = ("hidden_size", "epochs", "n_starts", "sindy_degree")
 OPTIONAL_COUNTS = ("n_actions", "n_participants", "batch_size", "embedding_size")
 AMOUNTS = ("learning_rate", "sindy_threshold", "weight_decay", "nonlinearity_decay", "embedding_decay")
@@ -47,21 +49,17 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         value = given[name]
         if value is None and name in OPTIONAL_COUNTS:
             continue
-        if not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_whole(value, 1):
             problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
     for name in AMOUNTS:
         value = given[name]
-        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value < 0:
+        if not is_number(value, 0):
             problems.append(f"{name} must be a number of at least 0, not {value!r}.")
     if given["learning_rate"] == 0:
         problems.append("learning_rate must be above 0.")
-    if not isinstance(given["dropout"], (int, float, np.number)) or not 0 <= given["dropout"] < 1:
-        problems.append(f"dropout must lie in [0, 1), not {given['dropout']!r}.")
-    if (
-        not isinstance(given["validation_fraction"], (int, float, np.number))
-        or not 0 <= given["validation_fraction"] < 1
-    ):
-        problems.append(f"validation_fraction must lie in [0, 1), not {given['validation_fraction']!r}.")
+    for name in ("dropout", "validation_fraction"):
+        if not is_number(given[name], 0, 1) or given[name] == 1:
+            problems.append(f"{name} must lie in [0, 1), not {given[name]!r}.")
     callbacks = given["callbacks"]
     if callbacks is not None and not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
         problems.append("callbacks must be a list of functions that take an epoch.")
@@ -72,8 +70,11 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")
     if not isinstance(given["refine"], (bool, np.bool_)):
         problems.append(f"refine must be True or False, not {given['refine']!r}.")
-    if not (given["random_state"] is None or isinstance(given["random_state"], (int, np.integer))):
-        problems.append(f"random_state must be a whole number or None, not {given['random_state']!r}.")
+    if not isinstance(given["verbose"], (bool, np.bool_, int)):
+        problems.append(f"verbose must be True or False, not {given['verbose']!r}.")
+    seed = given["random_state"]
+    if not (seed is None or (is_whole(seed, 0) and seed < LARGEST_SEED)):
+        problems.append(f"random_state must be a whole number from 0 on (below 2**63) or None, not {in_words(seed)}.")
     try:
         if torch.device(given["device"]).type == "cuda" and not torch.cuda.is_available():
             problems.append("device='cuda' needs a GPU that torch can use, and there is none; leave device out.")

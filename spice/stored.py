@@ -15,6 +15,7 @@ from spice.parameters import check_parameters
 from spice.precoded import BANDIT_CONFIG, BanditRNN
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
+from spice.resources.files import check_paths
 from spice.resources.model_agent import ModelAgent
 from spice.resources.rnn import BaseRNN
 from spice.saving import ModelCard, equations_of, load_tensors, read_model_file, save_equations, save_network
@@ -56,6 +57,7 @@ class StoredSpice(BaseEstimator):
         self._check_fitted()
         if path_rnn is None and path_spice is None:
             raise ConfigError("save_spice needs path_rnn, path_spice, or both.")
+        check_paths(path_rnn=path_rnn, path_spice=path_spice)
         if path_rnn is not None:
             if not hasattr(self, "rnn_model_"):
                 raise ConfigError("there is no network to save: only equations were loaded; leave path_rnn out.")
@@ -91,6 +93,7 @@ class StoredSpice(BaseEstimator):
         """
         if path_rnn is None and path_spice is None:
             raise ConfigError("load_spice needs path_rnn, path_spice, or both.")
+        check_paths(path_rnn=path_rnn, path_spice=path_spice)
         check_parameters(self.get_params(deep=False))
         files = {
             kind: (path, *read_model_file(path, kind, self._config, self._sizes()))

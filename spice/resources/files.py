@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from spice.errors import FileError
+from spice.errors import ConfigError, FileError
+from spice.resources.arguments import in_words
 from spice.version import __version__
 
 FORMAT = "spice"
@@ -60,6 +61,26 @@ def write_file(path: str | os.PathLike, kind: str, header: dict[str, Any], paylo
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_paths(**paths: Any) -> None:
+    """Check paths of files by the names of their arguments; None is left out.
+
+    Raises
+    ------
+    ConfigError
+        If one is no path, or two are the same.
+    FileError
+        If one is a folder.
+    """
+    given = {name: path for name, path in paths.items() if path is not None}
+    for name, path in given.items():
+        if not isinstance(path, (str, os.PathLike)):
+            raise ConfigError(f"{name} must be a path, not {in_words(path)}.")
+        if Path(path).is_dir():
+            raise FileError(f"{name} must name a file, but {os.fspath(path)} is a folder.")
+    if len({os.path.abspath(path) for path in given.values()}) < len(given):
+        raise ConfigError(f"{' and '.join(given)} are the same file; give each its own.")
 
 
 def read_file(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Figures of what the other rooms return; the only code that imports matplotlib."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spice.errors import ConfigError, join_problems
-from spice.resources.agents import Agent, Replay, replay
+from spice.resources.agents import Agent, Replay, agent_problems, replay
+from spice.resources.arguments import in_words, is_whole
 from spice.resources.columns import Columns
 from spice.resources.sessions import Trials, read_session
 from spice.utils.recovery_plot import plot_recovery
@@ -76,7 +77,9 @@ def plot_session(
     DataError
         If the session cannot be read.
     """
-    signals = [signals_to_plot] if isinstance(signals_to_plot, str) else list(signals_to_plot)
+    if isinstance(signals_to_plot, str) or not isinstance(signals_to_plot, Iterable):
+        signals_to_plot = [] if signals_to_plot is None else [signals_to_plot]
+    signals = list(signals_to_plot)
     _check(agents, signals, labels, display_choice)
     n_actions = next(iter(agents.values())).n_actions
     trials = read_session(experiment, n_actions, columns)
@@ -113,14 +116,18 @@ def plot_session(
 
 
 def _check(agents: Mapping[str, Agent], signals: Sequence[str], labels: Any, display_choice: int) -> None:
-    if not agents:
-        raise ConfigError("plot_session needs at least one agent: agents={'groundtruth': agent}.")
-    problems = []
+    if not isinstance(agents, Mapping) or not agents:
+        given = "" if agents is None or isinstance(agents, Mapping) else f", by name, not {in_words(agents)}"
+        raise ConfigError(f"plot_session needs at least one agent{given}: agents={{'groundtruth': agent}}.")
+    problems = [problem for key, agent in agents.items() for problem in agent_problems(agent, f"agents[{key!r}]")]
+    if problems:
+        raise ConfigError(join_problems("plot_session cannot draw", problems))
     counts = {key: agent.n_actions for key, agent in agents.items()}
     if len(set(counts.values())) > 1:
         problems.append(f"the agents have different numbers of options: {counts}.")
-    if not 0 <= display_choice < min(counts.values()):
-        problems.append(f"display_choice must be an option from 0 to {min(counts.values()) - 1}, not {display_choice}.")
+    if not is_whole(display_choice, 0) or display_choice >= min(counts.values()):
+        last = min(counts.values()) - 1
+        problems.append(f"display_choice must be an option from 0 to {last}, not {in_words(display_choice)}.")
     states = {name: None for agent in agents.values() for name in agent.states}
     for name in signals:
         if name not in states:
@@ -128,6 +135,8 @@ def _check(agents: Mapping[str, Agent], signals: Sequence[str], labels: Any, dis
     if isinstance(labels, Mapping):
         if unknown := [key for key in labels if key not in agents]:
             problems.append(f"labels names {', '.join(map(repr, unknown))}; the agents are {', '.join(agents)}.")
+    elif labels is not None and (isinstance(labels, str) or not isinstance(labels, Sequence)):
+        problems.append(f"labels must be a list of names, or names by agent, not {in_words(labels)}.")
     elif labels is not None and len(labels) != len(agents):
         problems.append(f"labels has {len(labels)} names for {len(agents)} agents.")
     if problems:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from spice.errors import ConfigError
 from spice.inference import RecoveryReport
+from spice.resources.arguments import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,10 @@ def plot_recovery(report: RecoveryReport) -> tuple[Figure, np.ndarray]:
     Raises
     ------
     ConfigError
-        If the report holds no parameter.
+        If it is no report, or holds no parameter.
     """
+    if not isinstance(report, RecoveryReport):
+        raise ConfigError(f"plot_recovery draws what check_recovery returns, not {in_words(report)}.")
     terms = list(dict.fromkeys(report.estimates["term"]))
     if not terms:
         raise ConfigError("there is nothing to draw: the report holds no parameter, neither true nor recovered.")
