@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from spice.inference.damping import DAMPING, foretold_gain, next_damping
 from spice.inference.data import Trials
 from spice.inference.likelihood import Likelihood
 from spice.inference.limits import Limits
@@ -16,7 +17,6 @@ ENOUGH = 1e-8  # nats: a step that promises less than this has converged
 ROUGHLY = 1e-4  # the same where structures are only compared
 ITERATIONS = 60
 HALVINGS = 12  # of a step that leaves the limits
-DAMPING = (1e-8, 1e-3, 1e8)  # least, first, largest: relative to the information's diagonal
 
 # rows, and numbers of shape (n_rows, n_numbers), to what is added to loss, gradient and information
 Pull = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -163,17 +163,14 @@ class Refit:
             share = self._share_within_limits(rows[at], group[at], theta[at], step, basis[at])
             step *= share[:, None]
             new = theta[at] + step
-            expected = -(gradient[at] * step).sum(1) - np.einsum("ri,rij,rj->r", step, curvature[at], step) / 2
+            foretold = foretold_gain(gradient[at], curvature[at], step)
             answer = self._evaluate(rows[at], group[at], new, basis[at], pull and partial(pull, at))
             gain = loss[at] - answer[0]
             better = (gain > 0) & (share > 0)
             won = at[better]
             theta[won] = new[better]
             loss[won], gradient[won], curvature[won] = (part[better] for part in answer)
-            # trust the information as far as it foretold the gain: where it is too small, full steps overshoot
-            good, poor = better & (gain > 0.75 * expected), ~better | (gain < 0.25 * expected)
-            factor = np.where(good, 0.1, np.where(poor, 10.0, 1.0))
-            damping[at] = np.maximum(damping[at] * factor, DAMPING[0])
+            damping[at] = next_damping(damping[at], gain, foretold, better)
             going[at] = damping[at] < DAMPING[2]
         inverse = np.linalg.inv(basis)
         numbers = np.where(free, np.einsum("rij,rj->ri", basis, theta), 0.0)

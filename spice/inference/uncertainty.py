@@ -17,6 +17,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 CLOSE = 2.0  # units of the criterion within which a structure is not decided against
 STEP = 1e-5  # of numerical derivatives, relative to 1 + the number
+PART = 0.1  # of a number in a direction of length 1: less is rounding
 UNKNOWN = 1e-4  # information in a direction that is none: standard errors of 100 logit units
 
 
@@ -57,12 +58,8 @@ def covariance(fit: Fits) -> np.ndarray:
     moving = _moving(fit)
     if not moving.shape[1]:
         return np.zeros(fit.fisher.shape[1:])
-    information = moving.T @ fit.fisher[0] @ moving
-    values, vectors = np.linalg.eigh(information)
-    known = vectors[:, values > UNKNOWN]
-    prior = (moving.T * fit.prior[0]) @ moving
-    inverse = known @ np.linalg.inv(known.T @ (information + prior) @ known) @ known.T
-    lost = (np.abs(vectors[:, values <= UNKNOWN]) > 0.1).any(1)
+    information, prior = moving.T @ fit.fisher[0] @ moving, (moving.T * fit.prior[0]) @ moving
+    inverse, lost = invert_where_known(information + prior, information, UNKNOWN)
     found = moving @ inverse @ moving.T
     unknown = (moving[:, lost] != 0).any(1)
     found[unknown], found[:, unknown] = np.nan, np.nan
@@ -73,6 +70,29 @@ def _moving(fit: Fits) -> np.ndarray:
     """Directions in which one fit's numbers may move, shape (n_numbers, n_directions)."""
     columns = fit.directions[0]
     return columns[:, (columns != 0).any(0)]
+
+
+def invert_where_known(matrix: np.ndarray, information: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Invert a matrix in the directions that data tell of.
+
+    Parameters
+    ----------
+    matrix, information : np.ndarray, each (n_numbers, n_numbers)
+        What is inverted, and what the data tell.
+    least : float
+        Information in a direction from which it counts as told.
+
+    Returns
+    -------
+    inverse : np.ndarray, shape (n_numbers, n_numbers)
+        0 along all other directions.
+    lost : np.ndarray of bool, shape (n_numbers,)
+        Numbers that have a part in those.
+    """
+    values, vectors = np.linalg.eigh(information)
+    known = vectors[:, values > least]
+    lost = (np.abs(vectors[:, values <= least]) > PART).any(1)
+    return known @ np.linalg.inv(known.T @ matrix @ known) @ known.T, lost
 
 
 def delta_method(

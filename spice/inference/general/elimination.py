@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spice.inference.general.newton import Minima, Region
+from spice.inference.uncertainty import invert_where_known
 
 TRIES = 3  # terms whose loss is tried before a structure is kept
 
@@ -146,10 +147,9 @@ def covariance_of(hessian, free, region: Region, row: int, numbers, unknown: flo
         return found
     information = hessian[np.ix_(places, places)]
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-12))
-    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
-    certain = values > 1e-9
-    inverse = (vectors[:, certain] / values[certain]) @ vectors[:, certain].T * np.outer(scale, scale)
-    lost = (np.abs(vectors[:, ~certain]) > 0.1).any(1)
+    scaled = information * np.outer(scale, scale)  # numbers of any model have no unit in common
+    inverse, lost = invert_where_known(scaled, scaled, 1e-9)
+    inverse *= np.outer(scale, scale)
     inverse[lost] = inverse[:, lost] = 0.0
     inverse[lost, lost] = unknown
     found[np.ix_(places, places)] = inverse

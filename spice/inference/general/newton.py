@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from spice.inference.refit import DAMPING, ENOUGH, ITERATIONS
+from spice.inference.damping import DAMPING, foretold_gain, next_damping
+from spice.inference.refit import ENOUGH, ITERATIONS
 
 ON = 1e-9  # from a limit, within which a row stands on it
 NOTHING = 1e-11  # rounding errors of a step along a limit
@@ -106,15 +107,14 @@ def newton(evaluate: Evaluate, numbers: np.ndarray, free: np.ndarray, region: Re
         if not len(at):
             break
         steps *= np.array([region.share(rows[i], numbers[i], s) for i, s in zip(at, steps, strict=True)])[:, None]
-        expected = -(gradient[at] * steps).sum(1) - np.einsum("ri,rij,rj->r", steps, hessian[at], steps) / 2
+        foretold = foretold_gain(gradient[at], hessian[at], steps)
         answer = evaluate(numbers[at] + steps, rows[at])
         gain = np.where(_usable(*answer), nll[at] - answer[0], -np.inf)
         better = gain > 0
         won = at[better]
         numbers[won] += steps[better]
         nll[won], gradient[won], hessian[won] = (part[better] for part in answer)
-        good, poor = better & (gain > 0.75 * expected), ~better | (gain < 0.25 * expected)
-        damping[at] = np.maximum(damping[at] * np.where(good, 0.1, np.where(poor, 10.0, 1.0)), DAMPING[0])
+        damping[at] = next_damping(damping[at], gain, foretold, better)
         going[at] = damping[at] < DAMPING[2]
     return Minima(numbers, nll, hessian, converged)
 
