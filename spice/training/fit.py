@@ -105,29 +105,24 @@ def fit_network(
         If the checkpoint is of another fit.
     """
     train, held_out = split_sessions(dataset, validation_fraction)
-    optimizer = choose_optimizer(optimizer, batch_size, model, train)
-    decays = {"weights": weight_decay, "nonlinearity": nonlinearity_decay, "people": embedding_decay}
-    settings = decays | {
-        "optimizer": optimizer,
+    settings = {
+        "weights": weight_decay,
+        "nonlinearity": nonlinearity_decay,
+        "people": embedding_decay,
+        "optimizer": choose_optimizer(optimizer, batch_size, model, train),
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "validation_fraction": validation_fraction,
     }
-    mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": 1 + len(other_starts)})
+    n_starts = 1 + len(other_starts)
+    mark = "" if checkpoint is None else fingerprint(model, dataset, settings | {"n_starts": n_starts})
     file = Checkpoint(checkpoint, mark)
-    batches = [train] if optimizer == "lbfgs" else mini_batches(train, batch_size)
-    evaluation = choose_evaluation(model, batches[0], 1 + len(other_starts))
-    n_values = len(batches[0]) * model.n_actions * model.hidden_size
-    used = 1 if evaluation.at_once or n_values < PARALLEL_VALUES else torch.get_num_threads()
-    # to go on as if it had not been stopped, a fit may set torch's random state: the user's own stays as it is
-    with _threads(used) as n_threads, torch.random.fork_rng(enabled=checkpoint is not None):
-        model.train()
+    batches = [train] if settings["optimizer"] == "lbfgs" else mini_batches(train, batch_size)
+    evaluation = choose_evaluation(model, batches[0], n_starts)
+    used = 1 if evaluation.at_once else _threads_of_the_loop(model, batches[0])
+    with _threads(used) as n_threads, _in_training(model, own_random_state=checkpoint is not None):
         fit = _Fit(model, batches, held_out, other_starts, settings, evaluation, generator, n_threads)
-        try:
-            return fit.execute(epochs, file, callbacks, verbose)
-        finally:
-            model.eval()
-            model.set_initial_state()  # drop the last pass: its tensors hold the graph
+        return fit.execute(epochs, file, callbacks, verbose)
 
 
 class _Fit:
@@ -287,6 +282,27 @@ def _threads(used: int) -> Iterator[int]:
         yield allowed
     finally:
         torch.set_num_threads(allowed)
+
+
+def _threads_of_the_loop(model: BaseRNN, batch: DatasetRNN) -> int:
+    """As many threads as pay in the loop over trials."""
+    n_values = len(batch) * model.n_actions * model.hidden_size
+    return 1 if n_values < PARALLEL_VALUES else torch.get_num_threads()
+
+
+@contextmanager
+def _in_training(model: BaseRNN, own_random_state: bool) -> Iterator[None]:
+    """Put the model into training mode and back; with a random state of its own, the user's stays as it is.
+
+    A fit that goes on from a checkpoint as if it had not been stopped sets torch's random state.
+    """
+    with torch.random.fork_rng(enabled=own_random_state):
+        model.train()
+        try:
+            yield
+        finally:
+            model.eval()
+            model.set_initial_state()  # drop the last pass: its tensors hold the graph
 
 
 def is_true(value: Any) -> bool:

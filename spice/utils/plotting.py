@@ -93,6 +93,18 @@ def plot_session(
         ("action value\n(logit − mean)", lambda played: _centred(played.logits)[:, display_choice]),
         *((_signal_label(name), _signal_line(name, display_choice)) for name in signals),
     ]
+    fig, axs = _draw_panels(panels, replays, styles)
+    marks = _draw_ticks(axs, trials, display_choice)
+    axs[-1].set_xlabel("trial")
+    axs[-1].set_xlim(0, len(trials.choices) + 1)
+    _add_legends(fig, styles, marks, display_choice, n_actions)
+    return fig, axs
+
+
+def _draw_panels(
+    panels: Sequence[tuple[str, Any]], replays: Mapping[str, Replay], styles: Mapping[str, Any]
+) -> tuple[Figure, np.ndarray]:
+    """One panel for each label and what it draws of a replay, with room for ticks at the edges."""
     fig, axs = plt.subplots(
         len(panels), 1, sharex=True, squeeze=False, figsize=(9, 1.2 + 1.9 * len(panels)), layout="constrained"
     )
@@ -103,16 +115,19 @@ def plot_session(
     _make_room(axs[0], (0.0, 1.0))
     for ax in axs[1:]:
         _make_room(ax, ax.dataLim.intervaly)
+    return fig, axs
+
+
+def _add_legends(
+    fig: Figure, styles: Mapping[str, Any], marks: tuple[list[Line2D], list[str]], display_choice: int, n_actions: int
+) -> None:
+    """Who is who above the panels; what the ticks mean below."""
     handles = [Line2D([], [], **style) for _, style in styles.values()]
     names = [name for name, _ in styles.values()]
-    marks = _draw_ticks(axs, trials, display_choice)
-    axs[-1].set_xlabel("trial")
-    axs[-1].set_xlim(0, len(trials.choices) + 1)
     fig.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False)
     others = f"option {1 - display_choice}" if n_actions == 2 else "another option"
     edges = f"ticks: choices (upper edge: option {display_choice}, lower edge: {others})"
     fig.legend(*marks, title=edges, loc="outside lower center", ncols=len(marks[1]), frameon=False)
-    return fig, axs
 
 
 def _check(agents: Mapping[str, Agent], signals: Sequence[str], labels: Any, display_choice: int) -> None:
