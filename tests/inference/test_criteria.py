@@ -8,7 +8,7 @@ from spice.inference.criteria import Criterion, penalty_of, price_of_a_number
 from spice.inference.crossvalidation import held_out_nll
 from spice.inference.refine import Refinement
 from spice.inference.refit import Fits
-from spice.precoded import BANDIT_CONFIG, BanditRNN
+from spice.precoded import BANDIT_CONFIG, FORGETTING_RNN_CONFIG, BanditRNN, ForgettingRNN
 
 DELTA = (("x_value_reward_chosen", "x_value_reward_chosen"), ("x_value_reward_chosen", "c_reward"))
 SIZES = np.arange(6)
@@ -31,9 +31,9 @@ def test_one_more_number_costs_the_difference(name, helpers):
     np.testing.assert_allclose(criterion.one_more(row), difference, rtol=1e-12)
 
 
-def refined(data, criterion):
-    network = BanditRNN.build(data.n_actions, 1, hidden_size=2).double()
-    return Refinement(network, BANDIT_CONFIG, data, 2, criterion=criterion).run({0: None})[0]
+def refined(data, criterion, model_class=ForgettingRNN, config=FORGETTING_RNN_CONFIG, degree=2):
+    network = model_class.build(data.n_actions, 1, hidden_size=2).double()
+    return Refinement(network, config, data, degree, criterion=criterion).run({0: None})[0]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_cross_validation_is_that_of_its_folds(helpers):
 
 
 def test_cross_validation_finds_the_model(data):
-    found = refined(data, "cv")
+    found = refined(data, "cv", BanditRNN, BANDIT_CONFIG, degree=1)
     present = found.equations
     assert present["x_value_reward_chosen"].coefficients["c_reward"] == pytest.approx(0.9, abs=0.25)
     assert present["x_value_choice_chosen"].coefficients["1"] == pytest.approx(0.8, abs=0.35)
