@@ -65,11 +65,13 @@ class Likelihood:
             Participant of each row.
         """
         n_rows, n_all = coefficients.shape
+        group = np.ascontiguousarray(group, dtype=np.int64)
         most = int(free.sum(1).max(initial=0))
         order = np.argsort(~free, axis=1, kind="stable")[:, :most]
         numbers = np.where(np.take_along_axis(free, order, 1), order, -1)
         nll, gradient = np.zeros(n_rows), np.zeros((n_rows, most))
         fisher = np.zeros((n_rows, most, most))
+        # one layout of each array: the kernel is compiled once for every kind that it meets
         arguments = (np.ascontiguousarray(coefficients), numbers, group, nll, gradient, fisher)
         with np.errstate(all="ignore"):
             self._threads.run(lambda part: self._evaluate(*(a[part] for a in arguments)), group)
