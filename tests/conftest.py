@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 
 from spice.equations import Equation, with_equations
@@ -51,10 +52,11 @@ def random_dataset(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """On so few values several threads wait for each other; a fit sees to that itself."""
+    """On so few values several threads wait for each other, of torch and of NumPy; a fit sees to that itself."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        yield
     torch.set_num_threads(threads)
 
 
