@@ -192,7 +192,7 @@ def test_everybody_has_terms_and_biases_of_their_own(people_data):
     proposals = {
         0: equations({"x_rate": {"1": 0.3}}, PERSONAL),
         1: equations({"x_rate": {"1": 0.3, "c_reward": 0.1}}, PERSONAL),
-        2: equations({"x_rate": {"1": 0.3, "x_rate": 0.2}}, PERSONAL),
+        2: equations({"x_rate": {"1": 0.4, "c_reward": 0.2}}, PERSONAL),
     }
     found, model, results = refine_generally(network, PERSONAL, people_data, proposals)
     assert list(found) == [0, 1, 2]
