@@ -118,6 +118,15 @@ def fitted_people(people_data) -> SpiceEstimator:
 
 
 @pytest.fixture(scope="session")
+def default_people(people_data) -> SpiceEstimator:
+    """The model for those who do not know theirs, with equations for each; not to be changed by a test."""
+    estimator = SpiceEstimator(hidden_size=2, embedding_size=2, epochs=10, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpiceWarning)
+        return estimator.fit(people_data)
+
+
+@pytest.fixture(scope="session")
 def config() -> Callable[..., SpiceConfig]:
     """A Rescorla-Wagner configuration with some entries changed."""
 

@@ -42,11 +42,11 @@ def quiet(method, *args):
 
 
 @pytest.fixture(params=CASES)
-def case(request, people_data, tmp_path):
+def case(request, people_data, default_people, tmp_path):
     """A fitted estimator, its data, and one loaded from its files that knows nothing but the model."""
     model, settings, people = CASES[request.param]
     data = people_data[np.isin(people_data.participants, people)]
-    estimator = _fitted.get(request.param)
+    estimator = default_people if request.param == "default" else _fitted.get(request.param)
     if estimator is None:
         estimator = SpiceEstimator(*model, epochs=20, hidden_size=2, random_state=0, **settings)
         _fitted[request.param] = quiet(estimator.fit, data)

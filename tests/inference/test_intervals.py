@@ -57,11 +57,9 @@ def test_the_bootstrap_has_the_estimators_seed(estimator):
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_everybody_has_intervals_of_their_own(helpers, people_data):
+def test_everybody_has_intervals_of_their_own(default_people, people_data):
     """Where the model is the same for all it is refined once, and everybody has its intervals."""
-    own = fit(people_data, rnn_class=None, spice_config=None, hidden_size=3, embedding_size=2, epochs=15)
-    shared = fit(people_data)
-    for estimator in (own, shared):
+    for estimator in (default_people, fit(people_data)):
         found = estimator.summary("canonical", intervals="profile")
         pd.testing.assert_frame_equal(found[KEPT], estimator.summary("canonical")[KEPT])
     of_person = [table[CHANGED].reset_index(drop=True) for _, table in found.groupby("participant")]
