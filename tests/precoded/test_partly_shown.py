@@ -41,7 +41,7 @@ class Partly(BanditsDrift):
         return rewards
 
 
-def simulated(parameters, task=BanditsDrift, n_sessions=60, seed=0, **settings):
+def simulated(parameters, task=BanditsDrift, n_sessions=30, seed=0, **settings):
     task = task(n_actions=2, sigma=0.2, **settings)
     return create_dataset(AgentQ(2, **parameters), task, 100, n_sessions, 1, seed=seed)[0]
 
@@ -50,7 +50,7 @@ def fit(data, **settings):
     """The estimator, and what it said about outcomes."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        estimator = SpiceEstimator(random_state=0, **settings).fit(data)
+        estimator = SpiceEstimator(random_state=0, **{"epochs": 60} | settings).fit(data)
     return estimator, [str(entry.message) for entry in said if "shown in some trials" in str(entry.message)]
 
 
