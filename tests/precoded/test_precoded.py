@@ -37,7 +37,8 @@ def test_models_fit_together_with_their_configurations(name, n_actions, random_d
     data = random_data(n_sessions=4, n_trials=20, n_actions=n_actions, n_participants=2, missing=0.1)
     model_class, config = getattr(precoded, name), getattr(precoded, MODELS[name])
     assert isinstance(config, SpiceConfig)
-    estimator = SpiceEstimator(model_class, config, hidden_size=2, epochs=2, random_state=0)
+    refine = n_actions == 2  # compiling a model takes a second or two, of three options no less
+    estimator = SpiceEstimator(model_class, config, hidden_size=2, epochs=2, random_state=0, refine=refine)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpiceWarning)
         estimator.fit(data)
