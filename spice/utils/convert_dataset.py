@@ -2,25 +2,22 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 from spice.utils.cells import code_of, numbers_of, plain
 from spice.utils.tables import as_list, check_arguments, check_names, read_table
+from spice.utils.tidy_rows import Rows, sort_rows
 from spice.utils.to_table import to_table
 
 __all__ = ["convert_dataset", "to_table"]
 
 RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
-MAX_STRETCH = 10  # gaps may make a session this many times as long
-MAX_EXACT = 2**24  # float32, in which xs is stored, holds whole numbers exactly up to here
 
 
 def convert_dataset(
@@ -108,7 +105,7 @@ def convert_dataset(
     table = read_table(table, [participant] if block is None else [participant, block])
     check_names(table, roles, further)
 
-    rows = _sort_rows(table, roles)
+    rows = sort_rows(table, roles)
     problems = _code_choices(rows, choice, choices) or _read_rewards(rows, rewards, missing_reward)
     problems += [problem for name in further for problem in _read_input(rows, name)]
     if problems:
@@ -124,87 +121,7 @@ def convert_dataset(
     return dataset
 
 
-@dataclass
-class _Rows:
-    """The table in session order, arrays with one entry per row (codes are whole numbers from 0)."""
-
-    table: pd.DataFrame
-    participant: np.ndarray
-    block: np.ndarray | None
-    session: np.ndarray
-    trial: np.ndarray
-    labels: dict[str, tuple] = field(default_factory=dict)
-    choice: np.ndarray = field(default_factory=lambda: np.empty(0))  # -1: missing trial
-    rewards: np.ndarray = field(default_factory=lambda: np.empty(0))  # (n_rows, n_actions)
-    further: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def where(self, bad: np.ndarray) -> str:
-        """Name the first bad row by participant, block and trial, and say how many more there are."""
-        first = int(bad.argmax())
-        places = [f"participant {self.labels['participant'][self.participant[first]]!r}"]
-        if self.block is not None:
-            places.append(f"block {self.labels['block'][self.block[first]]!r}")
-        more = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
-        return ", ".join([*places, f"trial {self.trial[first]}"]) + more
-
-
-def _sort_rows(table: pd.DataFrame, roles: dict[str, str]) -> _Rows:
-    """Code participants and blocks, and bring the rows into order of session and trial."""
-    problems = []
-    codes: dict[str, np.ndarray] = {}
-    labels: dict[str, tuple[Any, ...]] = {}
-    for role in ("participant", "block"):
-        if role in roles:
-            codes[role], labels[role] = code_of(table[roles[role]])
-            bad = codes[role] < 0
-            if bad.any():
-                problems.append(
-                    f"column {roles[role]!r} ({role}) is empty in {bad.sum()} row(s), the first is row {bad.argmax()} "
-                    "(counted from 0); fill it in or drop these rows."
-                )
-    numbers = np.zeros(len(table))
-    if "trial" in roles:
-        numbers, _ = numbers_of(table[roles["trial"]])
-        bad = ~((numbers == np.round(numbers)) & (np.abs(numbers) < MAX_EXACT))  # also NaN
-        if bad.any() and not problems:
-            place = _Rows(table, codes["participant"], codes.get("block"), numbers, np.array(table[roles["trial"]]))
-            place.labels = labels
-            problems.append(
-                f"column {roles['trial']!r} (trial) must hold whole numbers up to {MAX_EXACT:,}, but does not at "
-                f"{place.where(bad)}; number the trials of a session 0, 1, 2, ..."
-            )
-    if problems:
-        raise DataError(join_problems("the table cannot be used", problems))
-    session = codes["participant"] * len(labels.get("block", " ")) + codes.get("block", 0)
-    order = np.lexsort((numbers, session))  # stable: without trial numbers the order given
-    _, session = np.unique(session[order], return_inverse=True)
-    starts = np.searchsorted(session, session)
-    trial = numbers[order].astype(int) if "trial" in roles else np.arange(len(order)) - starts
-    block = codes["block"][order] if "block" in roles else None
-    rows = _Rows(table.iloc[order], codes["participant"][order], block, session, trial, labels)
-    _check_trials(rows, starts)
-    return rows
-
-
-def _check_trials(rows: _Rows, starts: np.ndarray) -> None:
-    problems = []
-    repeated = np.zeros(len(rows.trial), dtype=bool)
-    repeated[1:] = (np.diff(rows.session) == 0) & (np.diff(rows.trial) == 0)
-    if repeated.any():
-        fix = "number trials within a session" if rows.block is not None else "name the block column with block=..."
-        problems.append(f"the same trial number appears twice at {rows.where(repeated)}; drop double rows or {fix}.")
-    length = rows.trial - rows.trial[starts] + 1
-    stretched = length > MAX_STRETCH * np.bincount(rows.session)[rows.session]
-    if stretched.any():
-        problems.append(
-            f"gaps in the trial numbers would make a session more than {MAX_STRETCH} times as long at "
-            f"{rows.where(stretched)}; number the trials of a session one by one."
-        )
-    if problems:
-        raise DataError(join_problems("the table cannot be used", problems))
-
-
-def _code_choices(rows: _Rows, name: str, choices: Sequence[Any] | None) -> list[str]:
+def _code_choices(rows: Rows, name: str, choices: Sequence[Any] | None) -> list[str]:
     rows.choice, labels = code_of(rows.table[name])
     if choices is not None:
         given = tuple(plain(label) for label in choices)
@@ -223,7 +140,7 @@ def _code_choices(rows: _Rows, name: str, choices: Sequence[Any] | None) -> list
     return []
 
 
-def _read_rewards(rows: _Rows, names: list[str], missing_reward: str) -> list[str]:
+def _read_rewards(rows: Rows, names: list[str], missing_reward: str) -> list[str]:
     """Fill ``rows.rewards`` (n_rows, n_actions), NaN where unobserved; return the problems."""
     n_actions = len(rows.labels["choice"])
     if len(names) not in (1, n_actions):
@@ -262,7 +179,7 @@ def _read_rewards(rows: _Rows, names: list[str], missing_reward: str) -> list[st
     return problems
 
 
-def _read_input(rows: _Rows, name: str) -> list[str]:
+def _read_input(rows: Rows, name: str) -> list[str]:
     """Fill ``rows.further[name]``, 0 where a missing trial lacks it; return the problems."""
     column, key, made = rows.table[name], str(name), rows.choice >= 0
     values, text = numbers_of(column)
@@ -284,7 +201,7 @@ def _read_input(rows: _Rows, name: str) -> list[str]:
     return [f"column {name!r} (input) {what} at {rows.where(bad)}; fill it in, or leave these trials' choice empty."]
 
 
-def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: Sequence[Any] | None) -> list[str]:
+def _taken_for_granted(rows: Rows, rewards: list, trial: str | None, choices: Sequence[Any] | None) -> list[str]:
     notices = [] if choices is not None else _rare_choices(rows)
     if trial is None:
         notices.append(
@@ -300,7 +217,7 @@ def _taken_for_granted(rows: _Rows, rewards: list, trial: str | None, choices: S
     return notices
 
 
-def _rare_choices(rows: _Rows) -> list[str]:
+def _rare_choices(rows: Rows) -> list[str]:
     """Labels that look like typing errors: equal but for case or spaces, or chosen next to never."""
     labels = rows.labels["choice"]
     plain_text = [" ".join(label.split()).casefold() if isinstance(label, str) else label for label in labels]
@@ -313,7 +230,7 @@ def _rare_choices(rows: _Rows) -> list[str]:
     return [f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."]
 
 
-def _assemble(rows: _Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:
+def _assemble(rows: Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:
     starts = np.searchsorted(rows.session, rows.session)
     at = (rows.session, rows.trial - rows.trial[starts])
     shape = (rows.session[-1] + 1, int(at[1].max()) + 1)

@@ -393,9 +393,9 @@ def test_a_hundred_thousand_rows_in_well_under_a_second():
     table["cue"] = rng.choice(["sun", "moon"], n)
     seconds = []
     for _ in range(3):  # the best of three: other work on the machine must not fail the test
-        start = time.perf_counter()
+        start = time.process_time()
         convert(table, shown="cue")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 1
 
 
