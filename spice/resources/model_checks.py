@@ -132,6 +132,8 @@ def stack_inputs(module: str, inputs: Any, value: torch.Tensor) -> torch.Tensor:
                 f"input {position} of the module {module!r} has shape {tuple(part.shape)}, but must have (n_batch, "
                 f"n_actions) = {tuple(value.shape)}."
             ) from None
+    if len(parts) == 1:
+        return parts[0].unsqueeze(-1)  # without a copy
     return torch.stack(parts, dim=-1) if parts else value.new_zeros((*value.shape, 0))
 
 
