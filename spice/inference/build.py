@@ -1,5 +1,6 @@
 """From a model and its data to the compiled likelihood: what updates which state when, and from which inputs."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,15 +33,15 @@ class Problem:
         Participant number of each group.
     chosen : np.ndarray of int, shape (n_modules,)
         Of each module 1 if it updates the chosen option alone, 0 if the others alone, else -1.
-    units : dict of str to Unit
-        In which units each signal is measured.
+    units : list of dict of str to Unit
+        In which units each signal is measured, by group.
     """
 
     library: Library
     trials: Trials
     participants: list[int]
     chosen: np.ndarray
-    units: dict[str, Unit]
+    units: list[dict[str, Unit]]
 
     def places(self, group: int, module: int) -> np.ndarray:
         """Factors wherever a module updates one participant's states, shape (n_places, n_factors)."""
@@ -50,11 +51,11 @@ class Problem:
         where = trials.modules[first:last, state] == module
         return trials.factors[first:last].transpose(0, 2, 1)[where]
 
-    def outcome_unit(self, module: int) -> Unit:
-        """In which units a module's outcome is measured."""
+    def outcome_unit(self, group: int, module: int) -> Unit:
+        """In which units a module's outcome is measured for one participant."""
         library = self.library
         (signal, _), *_ = library.factors[library.factor[library.outcome[module]]]
-        return self.units[signal]
+        return self.units[group][signal]
 
     def met(self) -> tuple[np.ndarray, np.ndarray]:
         """What each participant met.
@@ -109,10 +110,13 @@ def pose(model: BaseRNN, config: SpiceConfig, dataset: DatasetRNN, degree: int) 
     library = _make_library(model, config, degree, calls, chosen)
     sessions, kept, choices = trials_in_use(dataset)
     modules, signals = _layout(library, config, calls, dataset, kept)
-    units = find_units(library, modules, signals)
-    factors = _products(library, signals, units, modules.shape)
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
     groups = np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64)
+    units, factors = [], np.ones((len(modules), len(library.factors), library.n_actions))
+    for first, last in itertools.pairwise(sessions[groups]):
+        own = {name: values[first:last] for name, values in signals.items()}
+        units.append(find_units(library, modules[first:last], own))
+        _multiply(factors[first:last], library, own, units[-1])
     trials = Trials(modules, factors, choices, sessions, groups)
     roles = np.array([chosen[module.name] for module in library.modules])
     return Problem(library, trials, participants.tolist(), roles, units)
@@ -165,18 +169,16 @@ def _layout(
     return modules, signals
 
 
-def _products(
-    library: Library, signals: Mapping[str, np.ndarray], units: Mapping[str, Unit], shape: tuple[int, ...]
-) -> np.ndarray:
-    """Products of inputs, shape (n_trials, n_factors, n_actions)."""
+def _multiply(
+    factors: np.ndarray, library: Library, signals: Mapping[str, np.ndarray], units: Mapping[str, Unit]
+) -> None:
+    """Fill in one participant's products of inputs, shape (n_trials, n_factors, n_actions); they are 1."""
     measured = {
         name: np.nan_to_num((values - units[name].offset) / units[name].size) for name, values in signals.items()
     }
-    factors = np.ones((shape[0], len(library.factors), shape[2]))
     for index, product in enumerate(library.factors):
         for name, power in product:
             factors[:, index] *= measured[name] ** power
-    return factors
 
 
 def _applies_to(where: torch.Tensor, action: torch.Tensor, dataset: DatasetRNN) -> int:

@@ -138,7 +138,7 @@ class _Reading:
                 return None
             found |= further
         found["initial_value"] = s / beta
-        unit = self._problem.outcome_unit(learning)
+        unit = self._problem.outcome_unit(self._group, learning)
         found["beta"] /= unit.size
         for name in {"initial_value", "forgetting_target"} & set(found):
             found[name] = unit.offset + unit.size * found[name]

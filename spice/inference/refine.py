@@ -145,7 +145,7 @@ class Refinement:
     def network_equations(self, group: int, coefficients: np.ndarray) -> dict[str, Equation]:
         """Equations of one participant in the network's gauge."""
         inputs = {name: self._config.inputs(name) for name in self._config.rnn_modules}
-        library, units = self.problem.library, self.problem.units
+        library, units = self.problem.library, self.problem.units[group]
         return network_equations(library, coefficients, units, inputs, self.starts, self.readout[group])
 
     def model_with(self, equations: Mapping[int, Mapping[str, Equation]], biases: Mapping[int, np.ndarray]) -> BaseRNN:

@@ -60,7 +60,7 @@ class Report:
                 continue
             met = problem.places(self._group, module)[:, library.factor[term]]
             if len(met) and np.ptp(met) == 0:
-                unit = problem.outcome_unit(module)
+                unit = problem.outcome_unit(self._group, module)
                 always = unit.offset + unit.size * met[0]
                 found.append(f"{library.names[term]} in {library.modules[module].name} (always {always:g})")
         return found

@@ -28,14 +28,14 @@ class Unit:
 
 
 def find_units(library: Library, modules: np.ndarray, signals: Mapping[str, np.ndarray]) -> dict[str, Unit]:
-    """Units of all signals.
+    """Units of all signals for one participant: what others met changes nobody's numbers.
 
     Parameters
     ----------
     library : Library
         Candidate terms.
     modules : np.ndarray of int, shape (n_trials, n_states, n_actions)
-        Which module updates what; -1 for none.
+        Which module updates what in the participant's trials; -1 for none.
     signals : mapping of str to np.ndarray, shape (n_trials, n_actions)
         By signal, its values wherever a module reads it, else NaN.
 

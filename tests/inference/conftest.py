@@ -96,7 +96,7 @@ def nll_of(logits, data) -> torch.Tensor:
     return -(torch.log_softmax(logits, -1) * data.ys.double().nan_to_num(0.0)).sum((1, 2))
 
 
-def terms_of(problem, coefficients) -> dict:
+def terms_of(problem, coefficients, group=0) -> dict:
     """Coefficients by module and term, of inputs as they are; the search has (s - offset) / size in their place."""
     library = problem.library
     terms = {module.name: {} for module in library.modules}
@@ -105,10 +105,10 @@ def terms_of(problem, coefficients) -> dict:
         for factor in [] if name == "1" else name.split(" "):
             signal, _, power = factor.partition("^")
             for _ in range(int(power or 1)):
-                if signal not in problem.units:
+                if signal not in problem.units[group]:
                     parts = [([*factors, signal], weight) for factors, weight in parts]
                 else:
-                    unit = problem.units[signal]
+                    unit = problem.units[group][signal]
                     parts = [([*factors, signal], weight / unit.size) for factors, weight in parts] + [
                         (factors, -weight * unit.offset / unit.size) for factors, weight in parts
                     ]

@@ -7,6 +7,7 @@ import torch
 from spice.errors import ModelFormError
 from spice.inference.build import pose
 from spice.inference.refine import Refinement
+from spice.inference.units import Unit
 from spice.precoded import BANDIT_CONFIG, RESCORLA_WAGNER_CONFIG, BanditRNN, RescorlaWagnerRNN
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
@@ -132,10 +133,12 @@ def test_what_was_met_and_told_apart(helpers, random_data):
     extent, told_apart = posed.problem.met()
     at = {name: helpers.number_of(posed.layout, LEARNT, name) for name in ("1", LEARNT, "c_reward", "c_reward^2")}
     crossed = helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")
-    # measured from the worst of all, -2, in units of their range, 5
-    np.testing.assert_allclose(extent[:, at["c_reward"]], [[0.4, 0.6], [0, 1]])
-    np.testing.assert_allclose(extent[:, at["c_reward^2"]], [[0.16, 0.36], [0, 1]])
-    np.testing.assert_allclose(extent[:, crossed], [[0.4, 0.6], [0, 1]])
+    # measured from each person's worst in units of their range
+    assert posed.problem.units[0]["c_reward"] == Unit(0.0, 1.0) and posed.problem.units[1]["c_reward"] == Unit(
+        -2.0, 5.0
+    )
+    for term in (at["c_reward"], at["c_reward^2"], crossed):
+        np.testing.assert_allclose(extent[:, term], [[0, 1], [0, 1]])
     assert (extent[:, [at["1"], at[LEARNT]]] == 1).all()
     assert told_apart[:, [*at.values()]].tolist() == [[True, True, True, False], [True, True, True, True]]
     outcome = helpers.number_of(posed.layout, OTHERS, "c_outcome")
@@ -198,3 +201,15 @@ def test_the_degree_is_the_librarys(helpers, agent_data):
     }
     assert [posed.library.n_terms for posed in degrees.values()] == [3, 6]
     assert helpers.pose_problem(agent_data, BanditRNN, BANDIT_CONFIG, 1).library.n_terms == 6 + 10 + 3 + 3
+
+
+def test_units_are_those_of_the_chosen_options_outcomes(helpers, agent_data):
+    """Outcomes shown of other options are measured alike, wherever they lie; inputs that never vary have no origin."""
+    data = helpers.with_outcomes(agent_data)
+    shown = data.xs[..., 2:4]
+    shown[...] = torch.where(data.xs[..., :2] == 1, 10.0 + 0.5 * (shown > 0.5), 20.0 * shown)
+    units = helpers.pose_problem(data).problem.units[0]
+    assert units["c_reward"] == units["c_outcome"] == Unit(10.0, 0.5)
+    shown[...] = torch.where(data.xs[..., :2] == 1, 7.0, torch.nan)
+    units = helpers.pose_problem(data).problem.units[0]
+    assert units["c_reward"] == Unit(0.0, 7.0) and units["c_outcome"] == Unit()

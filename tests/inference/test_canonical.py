@@ -504,3 +504,22 @@ def test_other_origins_and_units_of_rewards_change_nothing_else(helpers, searche
     np.testing.assert_allclose(
         probabilities_by_model(model, data.replace(xs, data.ys)), probabilities_by_model(first, data), atol=1e-5
     )
+
+
+def test_people_with_other_outcomes_change_nobodys_numbers(helpers, searched):
+    """Side by side with somebody who is paid in points, and alone."""
+    refinement, refined, data = searched("asymmetric rates")
+    points = data.xs.clone()
+    points[..., data.columns.reward] = 10 + 50 * points[..., data.columns.reward]
+    points[..., -1] = 1
+    both = helpers.refinement_of(
+        data.replace(torch.cat([data.xs, points]), torch.cat([data.ys, data.ys])), n_participants=2
+    )
+    found = both.run({0: None, 1: None})
+    alone, first, second = (
+        Report(search, group, entry, "somebody", {}).canonical().parameters
+        for search, group, entry in ((refinement, 0, refined), (both, 0, found[0]), (both, 1, found[1]))
+    )
+    assert first == pytest.approx(alone, abs=1e-6)
+    scaled = alone | {"beta": alone["beta"] / 50, "initial_value": 10 + 50 * alone["initial_value"]}
+    assert second == pytest.approx(scaled, rel=1e-5)

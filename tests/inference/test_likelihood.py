@@ -110,7 +110,7 @@ def test_value_equals_a_plain_loop(helpers, random_data, n_actions, n_participan
     assert posed.problem.participants == list(range(n_participants))
     for person in range(n_participants):
         own = data[data.participants.numpy() == person]
-        terms, biases = helpers.terms_of(posed.problem, values[person]), values[person, posed.library.n_terms :]
+        terms, biases = helpers.terms_of(posed.problem, values[person], person), values[person, posed.library.n_terms :]
         assert found[person] == pytest.approx(plain_loop(own, terms, biases).sum(), rel=1e-12)
 
 
@@ -164,7 +164,7 @@ def test_participants_in_any_order(helpers, random_data):
     assert posed.problem.participants == [0, 2, 4]
     for group, person in enumerate(posed.problem.participants):
         own = data[data.participants.numpy() == person]
-        terms, biases = helpers.terms_of(posed.problem, values[group]), values[group, posed.library.n_terms :]
+        terms, biases = helpers.terms_of(posed.problem, values[group], group), values[group, posed.library.n_terms :]
         assert found[group] == pytest.approx(plain_loop(own, terms, biases).sum(), rel=1e-12)
     scored = [int(data[data.participants.numpy() == person].n_scored) for person in (0, 2, 4)]
     assert posed.problem.trials.n_scored().tolist() == scored
@@ -217,7 +217,7 @@ def test_gradient_equals_autograd(helpers, random_data, n_actions, n_participant
         nll, gradient, _ = alone(posed.likelihood, values[person], person)
         own = data[data.participants.numpy() == person]
         leaf = torch.tensor(values[person], requires_grad=True)
-        terms, biases = helpers.terms_of(posed.problem, leaf), leaf[posed.library.n_terms :]
+        terms, biases = helpers.terms_of(posed.problem, leaf, person), leaf[posed.library.n_terms :]
         expected = helpers.nll_of(helpers.recursion(own, terms, biases), own).sum()
         expected.backward()
         assert nll == pytest.approx(float(expected.detach()), rel=1e-12)
@@ -249,8 +249,8 @@ def test_information_equals_that_of_the_choices(helpers, random_data, n_actions,
     for person in range(n_participants):
         own = data[data.participants.numpy() == person]
 
-        def logits(leaf, own=own):
-            return helpers.recursion(own, helpers.terms_of(posed.problem, leaf), leaf[posed.library.n_terms :])
+        def logits(leaf, own=own, person=person):
+            return helpers.recursion(own, helpers.terms_of(posed.problem, leaf, person), leaf[posed.library.n_terms :])
 
         leaf = torch.tensor(values[person])
         slopes = torch.autograd.functional.jacobian(logits, leaf)[own.scored]

@@ -100,17 +100,16 @@ def test_nothing_that_is_kept_escapes(posed, seed):
 
 
 def test_each_participant_has_limits_of_their_own(helpers, random_data):
-    """Rewards of 0 and 1 for one, up to 3 for the other: an interaction that only the first can afford."""
+    """Rewards of 0 for one, of 0 and 3 for the other: an interaction that only the first can afford."""
     data = random_data(2, 40, n_participants=2)
     rewards = data.xs[..., 2:4]
     shown = ~rewards.isnan()
-    rewards[0][shown[0]] = (rewards[0][shown[0]] > 0.5).float()
+    rewards[0][shown[0]] = 0.0
     rewards[1][shown[1]] = 3 * (rewards[1][shown[1]] > 0.5).float()
     posed = helpers.pose_problem(data, n_participants=2)
     values = np.zeros((2, posed.library.n_terms + 2))
     values[:, helpers.number_of(posed.layout, LEARNT, LEARNT)] = 0.5
-    crossed = helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")
-    values[:, crossed] = 0.4 * 3  # per largest outcome
+    values[:, helpers.number_of(posed.layout, LEARNT, f"{LEARNT} c_reward")] = 0.6
     assert posed.limits.kept(values, np.array([0, 1])).tolist() == [True, False]
     assert posed.limits.kept(values, np.array([1, 0])).tolist() == [False, True]
 
