@@ -15,6 +15,7 @@ import json
 import time
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ MECHANISMS: dict[str, tuple[dict[str, float], dict[str, float]]] = {  # argument
     "counterfactual": ({"alpha_counterfactual": 0.25}, {"beta": 3.0, "alpha": 0.3, "alpha_counterfactual": 0.25}),
     "choices at random": ({"beta_reward": 0.0}, {}),
 }
+# Terms of the truth by module of BanditRNN, for states that the canonical form cannot read: "x" is the state itself.
+LEARNING = {"x_value_reward_chosen": "1 x c_reward", "x_value_reward_not_chosen": "x"}
+TERMS = {
+    "rescorla-wagner": LEARNING,
+    "forgetting": LEARNING | {"x_value_reward_not_chosen": "1 x"},
+    "asymmetric rates": LEARNING | {"x_value_reward_chosen": "1 x c_reward x*c_reward"},
+    "perseveration": LEARNING | {"x_value_choice_chosen": "1"},
+    "slow choice trace": LEARNING | {"x_value_choice_chosen": "1 x", "x_value_choice_not_chosen": "x"},
+    "counterfactual": LEARNING | {"x_value_reward_not_chosen": "1 x c_outcome"},
+    "choices at random": {},
+}
 NOTHING = "choices at random"  # nothing is to be found
 FURTHER = ("rescorla-wagner", "forgetting", "perseveration", "counterfactual")  # with more options, other rewards
 # of runs exactly right; of the others 0.9
@@ -77,8 +89,7 @@ def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: 
     form = estimator.canonical_[0]
     found = {name: entry for name, entry in form.estimates.items() if name != "initial_value"}
     right = not form.unread and set(found) == set(truth)
-    false = sorted((set(found) - set(truth) - {"alpha", "alpha_reward", "alpha_penalty"}) | set(form.unread))
-    false += ["asymmetry"] if "alpha_reward" in found and "alpha" in truth else []
+    false = false_terms_of(mechanism, set(found), form.unread, estimator.equations_[0])
     choices = np.array([session.choices for session in sessions])
     outcomes = np.array([session.rewards for session in sessions])
     true_nll = -oracle.log_likelihood(truth | {"initial_value": 0.5}, choices[n_sessions:], outcomes[n_sessions:])
@@ -95,6 +106,19 @@ def run(mechanism: str, seed: int, n_sessions: int, n_actions: int = 2, reward: 
         record["covered"] = {name: bool(e.low <= full[name] <= e.high) for name, e in form.estimates.items()}
         record["oracle"] = oracle.fit(tuple(truth), full, choices[:n_sessions], outcomes[:n_sessions])
     return record
+
+
+def false_terms_of(mechanism: str, found: set[str], unread: list[str], equations: Mapping[str, Any]) -> list[str]:
+    """What is in the model and not in the truth: parameters, and terms of states that have no canonical form."""
+    truth = set(MECHANISMS[mechanism][1])
+    false = sorted(found - truth - {"alpha", "alpha_reward", "alpha_penalty"})
+    false += ["asymmetry"] if "alpha_reward" in found and "alpha_reward" not in truth else []
+    for module, equation in equations.items():
+        if any(module.startswith(state) for state in unread):
+            known = TERMS[mechanism].get(module, "").split()
+            terms = [term.replace(module, "x").replace(" ", "*") for term in equation.coefficients]
+            false += [f"{term} in {module}" for term in terms if term not in known]
+    return false
 
 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -115,6 +139,7 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
         "right_ci": rate["ci"],
         "asked_for": AT_LEAST.get(mechanism, 0.9) if records[0]["sessions"] == 100 else None,
         "with_false_terms": sum(bool(record["false"]) for record in records) / n,
+        "unread": sum(bool(record["unread"]) for record in records) / n,
         "rmse": {name: values[0] for name, values in errors.items()},
         "rmse_over_oracle": {name: values[0] / values[1] for name, values in errors.items()},
         "weakly_identified": dict(Counter(name for record in records for name in record["weakly_identified"])),
