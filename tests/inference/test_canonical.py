@@ -473,18 +473,18 @@ def test_learning_from_one_outcome_alone(helpers, better, worse):
     assert {found["alpha_reward"].se > 0, found["alpha_penalty"].se > 0} == {True, False}
 
 
-AFFINE = {"others first": (-1.0, 2.0), "large": (100.0, 1.0), "losses": (-3.0, 0.5)}
-
-
-@pytest.mark.parametrize("unit", AFFINE)
 @pytest.mark.parametrize(
-    ("name", "changes"),
-    [("asymmetric rates", {}), ("forgetting", {}), ("counterfactual", {}), ("rescorla-wagner", {"alpha_penalty": 0.0})],
+    ("name", "changes", "offset", "size"),
+    [
+        ("asymmetric rates", {}, -1.0, 2.0),
+        ("forgetting", {}, 100.0, 1.0),
+        ("counterfactual", {}, -3.0, 0.5),
+        ("rescorla-wagner", {"alpha_penalty": 0.0}, -1.0, 2.0),
+    ],
 )
-def test_other_origins_and_units_of_rewards_change_nothing_else(helpers, searched, unit, name, changes):
+def test_other_origins_and_units_of_rewards_change_nothing_else(helpers, searched, name, changes, offset, size):
     """The same choices after offset + size r: the same structure, beta / size, and starts where they were."""
-    offset, size = AFFINE[unit]
-    refinement, refined, data = searched(name, **changes)
+    refinement, refined, data = searched(name, n_sessions=20, **changes)
     xs, columns = data.xs.clone(), data.columns
     xs[..., columns.reward] = offset + size * xs[..., columns.reward]
     moved = helpers.refinement_of(data.replace(xs, data.ys))
@@ -508,7 +508,7 @@ def test_other_origins_and_units_of_rewards_change_nothing_else(helpers, searche
 
 def test_people_with_other_outcomes_change_nobodys_numbers(helpers, searched):
     """Side by side with somebody who is paid in points, and alone."""
-    refinement, refined, data = searched("asymmetric rates")
+    refinement, refined, data = searched("asymmetric rates", n_sessions=20)
     points = data.xs.clone()
     points[..., data.columns.reward] = 10 + 50 * points[..., data.columns.reward]
     points[..., -1] = 1
