@@ -109,7 +109,7 @@ class SpiceEstimator(FittedSpice):
         Whether to refine the equations by the likelihood of the choices (stage 3).
     estimation : {"map", "mle"}, default "map"
         How stage 3 estimates numbers. "map": with weak normal priors around 0 that keep those finite which the choices
-        do not identify; standard deviations, in logit units: 10 for what an outcome at its largest or a constant adds
+        do not identify; standard deviations, in logit units: 10 for what the best outcome adds to the worst, a constant
         and for biases, 5 for the start of a value, 1 for factors of a state's higher powers; a state's own coefficient
         and its interactions have none. "mle": maximum likelihood, no priors.
     criterion : {"calibrated", "bic", "aic", "ebic", "cv"}, default "calibrated"

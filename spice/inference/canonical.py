@@ -116,7 +116,7 @@ class _Reading:
         a, b, s = self._own(learning), self._numbers[outcome], self._numbers[self._layout.starts[state]]
         if crossed in self._free(learning):
             both = self._two_rates(outcome, crossed, a, b, s)
-            if both is None:
+            if both is None or not self._ties_hold(outcome, others):
                 return None
             beta, s, rates = both
         elif a >= 1:
@@ -175,6 +175,11 @@ class _Reading:
         fixed, start = moved[learned][0] / (1 - kept[learned][0]), met.mean()
         beta = fixed / (met[learned][0] - start)
         return beta, beta * start, rates
+
+    def _ties_hold(self, outcome: int, others: int | None) -> bool:
+        """Where rates differ, outcomes of others are tied at the worst and the best of all: both must be received."""
+        tied = others is not None and self._rows.tied[0, others]
+        return not tied or bool(np.array_equal(self._outcomes(outcome), [0.0, 1.0]))
 
     def _others(self, others: int, beta: float, s: float) -> dict[str, float] | None:
         """Forgetting, or learning from outcomes of options that were not chosen."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from spice.equations.terms import term_name
 
+REWARDS = ("c_reward", "c_outcome")
+
 
 @dataclass(frozen=True)
 class Module:
@@ -89,13 +91,14 @@ class Library:
         return found
 
     def _outcome(self, module: int) -> int:
-        """A module's outcome; of those not chosen that of a signal which the first module does not read."""
+        """A module's outcome: a reward, or else its first signal; of others one that the first module does not read."""
         terms = np.flatnonzero((self.module == module) & self.reads & (self.powers == 0)).tolist()
         products = {term: self.factors[self.factor[term]] for term in terms}
         signals = {term: product[0][0] for term, product in products.items() if len(product) == 1 == product[0][1]}
         common = self.modules[self.base[module]].controls if module != self.base[module] else ()
-        own = [term for term, name in signals.items() if name not in common]
-        return next(iter(own or signals), -1)
+        own = {term: name for term, name in signals.items() if name not in common} or signals
+        rewards = [term for term, name in own.items() if name in REWARDS]
+        return next(iter(rewards or own), -1)
 
     @property
     def n_terms(self) -> int:

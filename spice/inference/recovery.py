@@ -126,7 +126,8 @@ def _shown(row: Any, name: str, percent: bool = False) -> str:
         return "–"
     if percent:
         return f"{value:.0%}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 else "0.000"
+    size = min(abs(row["true"]), 1.0) or 1.0  # of rewards in points beta is small
+    return f"{value:.3g}" if abs(value) >= 1e-3 * size else "0.000"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

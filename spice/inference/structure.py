@@ -1,10 +1,10 @@
 """Structures: which numbers of a model are free, which are fixed, and which follow from others.
 
 In the search's gauge every state starts at 0 (DESIGN section 4). The numbers of a model are those of all terms, one
-start per state and one bias per option. A state with outcome terms (a value) starts at s above the value that no
-outcome leads to: each of its outcome-driven modules has the constant -(1 - a) s, a being the state's own coefficient
-at outcome 0. Ties: a choice trace decays alike in all of its modules; outcomes of options not chosen move a value
-towards where those of the chosen one would.
+start per state and one bias per option. A state with outcome terms (a value) starts at s above the value that the worst
+outcome leads to: each of its outcome-driven modules has the constant -(1 - a) s, a being the state's own coefficient at
+that outcome, which is 0 here (`spice.inference.units`). Ties: a choice trace decays alike in all of its modules;
+outcomes of options not chosen move a value towards where those of the chosen one would.
 """
 
 from dataclasses import dataclass, replace

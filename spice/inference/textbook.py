@@ -1,7 +1,7 @@
 """The canonical form as people read it: sympy equations and lines of text."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, log10
+from math import ceil, inf, log10
 from typing import TYPE_CHECKING
 
 from spice.equations import format_number
@@ -81,7 +81,7 @@ def canonical_lines(estimates: Mapping[str, Estimate], unread: Sequence[str] = (
     """
     if not estimates:
         return []
-    value = {name: format_number(entry.value, _digits(entry)) for name, entry in estimates.items()}
+    value = {name: _shown(entry)[0] for name, entry in estimates.items()}
     lines: list[str] = []
     logits: list[str] = []
     if "beta" in estimates:
@@ -109,18 +109,22 @@ def canonical_lines(estimates: Mapping[str, Estimate], unread: Sequence[str] = (
 
 def _with_interval(name: str, estimate: Estimate) -> str:
     shown = GREEK.get(name, "Q0" if name == "initial_value" else name.replace("_", " "))
-    digits = _digits(estimate)
-    number = format_number(estimate.value, digits)
+    number, low, high = _shown(estimate)
     if estimate.at_bound:
         return f"{shown} = {number} (at its bound)"
     if estimate.se == 0:
         return f"{shown} = {number} (fixed)"
     if estimate.se != estimate.se:
         return f"{shown} = {number} (the data do not identify it)"
-    return f"{shown} = {number}  [{format_number(estimate.low, digits)}, {format_number(estimate.high, digits)}]"
+    return f"{shown} = {number}  [{low}, {high}]"
 
 
-def _digits(estimate: Estimate) -> int:
-    """Decimals: two, and more where an interval is narrower than that (rewards in points)."""
+def _shown(estimate: Estimate) -> tuple[str, str, str]:
+    """An estimate and the ends of its interval, with decimals of which the last counts (rewards in points)."""
     width = (estimate.high - estimate.low) / 2
-    return 2 if not 0 < width < float("inf") else min(max(2, ceil(-log10(width))), MOST_DIGITS)
+    if not 0 < width < inf:
+        return format_number(estimate.value), "", ""
+    usual = 2 if width < 10 else 1 if width < 100 else 0
+    digits = min(max(usual, ceil(log10(2 / width))), MOST_DIGITS)
+    value, low, high = (f"{number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    return value, low, high

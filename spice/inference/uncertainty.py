@@ -16,6 +16,7 @@ from spice.inference.structure import Layout
 Name = TypeVar("Name", bound=Hashable)
 
 CLOSE = 2.0  # units of the criterion within which a structure is not decided against
+VAGUE = 4.0  # half-width of an interval in logits: from there on it says more on the rate's own scale
 STEP = 1e-5  # of numerical derivatives, relative to 1 + the number
 PART = 0.1  # of a number in a direction of length 1: less is rounding
 UNKNOWN = 1e-4  # information in a direction that is none: standard errors of 100 logit units
@@ -137,13 +138,18 @@ def delta_method(
 
 
 def interval(value: float, se: float, is_rate: bool) -> Estimate:
-    """A 95 % interval; for rates strictly between 0 and 1 formed on the logit's scale."""
+    """A 95 % interval; for rates strictly between 0 and 1 formed on the logit's scale.
+
+    So near a bound that the logit says nothing it is formed on the rate's own scale, and ends at the bound.
+    """
     z = float(norm.isf(0.025))
+    low, high = value - z * se, value + z * se
     if is_rate and 0 < value < 1 and np.isfinite(se):
         centre, width = np.log(value / (1 - value)), z * se / (value * (1 - value))
-        low, high = expit(centre - width), expit(centre + width)
-        return Estimate(float(value), float(se), float(low), float(high))
-    return Estimate(float(value), float(se), float(value - z * se), float(value + z * se))
+        low, high = max(low, 0.0), min(high, 1.0)
+        if width < VAGUE:
+            low, high = expit(centre - width), expit(centre + width)
+    return Estimate(float(value), float(se), float(low), float(high))
 
 
 def inclusion(visited: Visited, layout: Layout) -> np.ndarray:

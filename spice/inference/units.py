@@ -42,19 +42,21 @@ def find_units(library: Library, modules: np.ndarray, signals: Mapping[str, np.n
     Returns
     -------
     dict of str to Unit
-        Outcomes of chosen and of other options that change the same state have the same, that of the chosen ones';
-        other signals are divided by their largest size.
+        Outcomes of chosen and of other options that change the same state have the same; other signals are divided by
+        their largest size.
     """
     units = {name: Unit(size=_largest(values)) for name, values in signals.items()}
     measured: dict[str, Unit] = {}
     for state in range(len(library.states)):
         of_state = [m for m, module in enumerate(library.modules) if module.state == state and library.outcome[m] >= 0]
         names = [library.factors[library.factor[library.outcome[m]]][0][0] for m in of_state]
-        shown = [name for name in names if np.nansum(np.abs(signals[name])) > 0]
+        met = {name: signals[name][modules[:, state] == m] for m, name in zip(of_state, names, strict=True)}
+        shown = [name for name, values in met.items() if np.abs(values).max(initial=0.0) > 0]  # others are 0 if never
         if shown:
-            first = signals[names[0]][modules[:, state] == of_state[0]]
-            unit = next((measured[name] for name in shown if name in measured), None) or _range(first)
-            measured |= dict.fromkeys(shown, unit)
+            linked = {names[0], *shown}
+            known = (measured[name] for name in linked if name in measured)
+            unit = next(known, None) or _range(np.concatenate([met[name] for name in linked]))
+            measured |= dict.fromkeys(linked, unit)
     return units | measured
 
 

@@ -203,13 +203,16 @@ def test_the_degree_is_the_librarys(helpers, agent_data):
     assert helpers.pose_problem(agent_data, BanditRNN, BANDIT_CONFIG, 1).library.n_terms == 6 + 10 + 3 + 3
 
 
-def test_units_are_those_of_the_chosen_options_outcomes(helpers, agent_data):
-    """Outcomes shown of other options are measured alike, wherever they lie; inputs that never vary have no origin."""
-    data = helpers.with_outcomes(agent_data)
+def test_units_of_outcomes(helpers, agent_data):
+    """Outcomes received and shown of other options are measured alike; inputs that never vary have no origin."""
+    data = helpers.with_outcomes(agent_data, share=1.0)
     shown = data.xs[..., 2:4]
-    shown[...] = torch.where(data.xs[..., :2] == 1, 10.0 + 0.5 * (shown > 0.5), 20.0 * shown)
+    chosen = data.xs[..., :2] == 1
+    shown[...] = torch.where(
+        chosen, 10.0 + 0.5 * (shown > 0.5), torch.where(shown.isnan(), torch.nan, 8.0 + 0.0 * shown)
+    )
     units = helpers.pose_problem(data).problem.units[0]
-    assert units["c_reward"] == units["c_outcome"] == Unit(10.0, 0.5)
-    shown[...] = torch.where(data.xs[..., :2] == 1, 7.0, torch.nan)
+    assert units["c_reward"] == units["c_outcome"] == Unit(8.0, 2.5)
+    shown[...] = torch.where(chosen, 7.0, torch.nan)
     units = helpers.pose_problem(data).problem.units[0]
     assert units["c_reward"] == Unit(0.0, 7.0) and units["c_outcome"] == Unit()

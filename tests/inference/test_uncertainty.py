@@ -14,6 +14,7 @@ from spice.inference.search import Visited
 from spice.inference.structure import Structures
 from spice.inference.uncertainty import (
     CLOSE,
+    VAGUE,
     close_structures,
     covariance,
     delta_method,
@@ -224,12 +225,19 @@ def overflows(value, se):
 def test_intervals_of_rates_stay_between_0_and_1(value, se):
     entry = interval(value, se, is_rate=True)
     assert 0 <= entry.low < value < entry.high <= 1
-    if (
-        entry.low > 1e-8 and entry.high < 1 - 1e-8
-    ):  # symmetric on the logit's scale, where the error is se / (p (1 - p))
+    width = norm.ppf(0.975) * se / (value * (1 - value))
+    if width < VAGUE:  # symmetric on the logit's scale, where the error is se / (p (1 - p))
         low, centre, high = (np.log(x / (1 - x)) for x in (entry.low, value, entry.high))
-        width = norm.ppf(0.975) * se / (value * (1 - value))
         np.testing.assert_allclose([centre - low, high - centre], width, rtol=1e-6)
+    else:  # on that of the rate
+        half = norm.ppf(0.975) * se
+        np.testing.assert_allclose([entry.low, entry.high], [max(value - half, 0), min(value + half, 1)], rtol=1e-12)
+
+
+def test_intervals_near_a_bound_say_something():
+    """On the logit's scale this one would be all of [0, 1]."""
+    entry = interval(0.99, 0.0887, is_rate=True)
+    assert entry.low == pytest.approx(0.99 - 1.96 * 0.0887, abs=1e-4) and entry.high == 1.0
 
 
 @pytest.mark.parametrize(("value", "se"), [pair for pair in RATES if overflows(*pair)])

@@ -95,10 +95,8 @@ def _region(network, config: SpiceConfig, dataset: DatasetRNN, proposals: Propos
     for module in config.rnn_modules:
         equation = next(iter(proposals.values()))[module]
         places = [k for k, (name, _) in enumerate(sources) if name == module]
-        exponents = np.array([term_exponents(equation.features, sources[k][1]) for k in places]).reshape(
-            len(places), -1
-        )
-        if not (exponents[:, :1] == 1).any():
+        exponents = np.array([term_exponents(equation.features, sources[k][1]) for k in places])
+        if not places or not (exponents[:, 0] == 1).any():
             continue
         call = record.call(module)
         used = (call.action != 0) & ~call.inputs.isnan().any(-1)
