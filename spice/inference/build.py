@@ -57,6 +57,11 @@ class Problem:
         (signal, _), *_ = library.factors[library.factor[library.outcome[module]]]
         return self.units[group][signal]
 
+    def outcomes(self, group: int, module: int) -> np.ndarray:
+        """The different outcomes that one participant met in a module, in their own units."""
+        unit, places = self.outcome_unit(group, module), self.places(group, module)
+        return unit.offset + unit.size * np.unique(places[:, self.library.factor[self.library.outcome[module]]])
+
     def met(self) -> tuple[np.ndarray, np.ndarray]:
         """What each participant met.
 

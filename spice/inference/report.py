@@ -58,11 +58,9 @@ class Report:
         for module, term in enumerate(layout.outcome):
             if term < 0 or layout.base[module] != module:  # others may well have no outcomes of their own
                 continue
-            met = problem.places(self._group, module)[:, library.factor[term]]
-            if len(met) and np.ptp(met) == 0:
-                unit = problem.outcome_unit(self._group, module)
-                always = unit.offset + unit.size * met[0]
-                found.append(f"{library.names[term]} in {library.modules[module].name} (always {always:g})")
+            met = problem.outcomes(self._group, module)
+            if len(met) == 1:
+                found.append(f"{library.names[term]} in {library.modules[module].name} (always {met[0]:g})")
         return found
 
     def canonical(self) -> CanonicalForm:
@@ -76,7 +74,14 @@ class Report:
         errors = np.array([entry.se for entry in estimates.values()])
         with np.errstate(divide="ignore", invalid="ignore"):
             correlation = (covariance / np.outer(errors, errors)).tolist()
-        return CanonicalForm(estimates, gauge, unread, self._parameter_inclusion(), correlation)
+        outcomes = self._told_apart() if "alpha_reward" in values else []
+        return CanonicalForm(estimates, gauge, unread, self._parameter_inclusion(), correlation, outcomes)
+
+    def _told_apart(self) -> list[float]:
+        """The worse and the better outcome of the value that has a rate for each."""
+        layout, problem = self._refinement.layout, self._refinement.problem
+        first = next(m for m, term in enumerate(layout.outcome) if term >= 0 and layout.base[m] == m)
+        return [float(outcome) for outcome in problem.outcomes(self._group, first)]
 
     def _parameter_inclusion(self) -> dict[str, float]:
         """Weights of the structures that have a parameter, added up."""

@@ -36,6 +36,8 @@ class CanonicalForm:
         parameters that the model does not have.
     correlation : list of list of float
         Correlations of the estimates: row by row, in their order.
+    outcomes : list of float
+        The worse and the better outcome, where each has a learning rate of its own.
     """
 
     estimates: dict[str, Estimate]
@@ -43,6 +45,7 @@ class CanonicalForm:
     unread: list[str]
     inclusion: dict[str, float] = field(default_factory=dict)
     correlation: list[list[float]] = field(default_factory=list)
+    outcomes: list[float] = field(default_factory=list)
 
     @property
     def correlations(self) -> "pd.DataFrame":
@@ -70,7 +73,9 @@ class CanonicalForm:
     @property
     def equations(self) -> "dict[str, sympy.Expr]":
         """The updates as sympy expressions; empty where no state has a canonical form."""
-        return canonical_equations(self.parameters, self.unread) if self.estimates or not self.unread else {}
+        if self.unread and not self.estimates:
+            return {}
+        return canonical_equations(self.parameters, self.unread, self.outcomes)
 
     def table(self, participant: Any) -> "pd.DataFrame":
         """One row per parameter, with the columns of the estimator's summary."""
@@ -116,6 +121,7 @@ class Results:
             "unread": list(self.canonical.unread),
             "inclusion": dict(self.canonical.inclusion),
             "correlation": [list(row) for row in self.canonical.correlation],
+            "outcomes": list(self.canonical.outcomes),
             "terms": self.terms[COLUMNS[1:]].values.tolist(),
             "undecided": self.undecided[COLUMNS[1:]].values.tolist(),
             "unidentified": list(self.unidentified),
@@ -141,6 +147,7 @@ class Results:
             [str(name) for name in plain["unread"]],
             {str(name): float(value) for name, value in plain["inclusion"].items()},
             [[float(value) for value in row] for row in plain["correlation"]],
+            [float(value) for value in plain["outcomes"]],
         )
         terms, undecided = (table([[label, *row] for row in plain[name]]) for name in ("terms", "undecided"))
         structures = table([[label, *row] for row in plain["structures"]], STRUCTURE_COLUMNS)

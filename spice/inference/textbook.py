@@ -21,7 +21,9 @@ GREEK = {
 }
 
 
-def canonical_equations(parameters: Mapping[str, float], unread: Sequence[str] = ()) -> "dict[str, sympy.Expr]":
+def canonical_equations(
+    parameters: Mapping[str, float], unread: Sequence[str] = (), outcomes: Sequence[float] = (0.0, 1.0)
+) -> "dict[str, sympy.Expr]":
     """The updates in the canonical gauge, in symbols named as the parameters.
 
     Parameters
@@ -30,6 +32,8 @@ def canonical_equations(parameters: Mapping[str, float], unread: Sequence[str] =
         The parameters of the model; only their names matter.
     unread : sequence of str
         States without a canonical form, which stand in the logits by their own names.
+    outcomes : sequence of float
+        The worse and the better outcome, where each has a rate of its own.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def canonical_equations(parameters: Mapping[str, float], unread: Sequence[str] =
         if "alpha" in parameters:
             rate = symbols["alpha"]
         else:
-            better = sympy.Gt(r, q)  # of two outcomes one is better than any value between them, the other worse
+            better = sympy.Gt(r, sympy.Float(sum(outcomes) / len(outcomes)))
             rate = sympy.Piecewise((symbols["alpha_reward"], better), (symbols["alpha_penalty"], True))
         found["Q_chosen"] = q + rate * (r - q)
         if "forgetting" in parameters:

@@ -235,3 +235,14 @@ def test_plain_data_with_a_part_missing_are_refused(searched, missing):
     del plain[missing]
     with pytest.raises((KeyError, TypeError, ValueError)):
         Results.from_plain(plain, refined.equations, "anna")
+
+
+def test_equations_of_two_rates_are_those_of_the_outcomes(searched):
+    """Wherever the value is: which outcome came decides on the rate, not whether it was better than expected."""
+    form = report_on(searched, "asymmetric rates", n_sessions=20)[3].canonical()
+    assert form.outcomes == [0.0, 1.0]
+    p = form.parameters
+    for outcome, rate in ((0.0, p["alpha_penalty"]), (1.0, p["alpha_reward"])):
+        for value in (-0.7, 0.4, 1.3):
+            found = form.equations["Q_chosen"].subs(p | {"Q": value, "r": outcome})
+            assert float(found) == pytest.approx(value + rate * (outcome - value))
