@@ -59,7 +59,8 @@ def _tables(found: Eliminated, numbers: Numbers, row: int, sindy: Mapping[str, E
         lines = []
         for k in np.flatnonzero(which):
             module, term = numbers.sources[k]
-            estimate = interval(visit.numbers[k], errors[k], False)
+            at_limit = visit.free[k] and errors[k] == 0
+            estimate = interval(visit.numbers[k], np.nan if at_limit else errors[k], False)
             first = sindy[module].coefficients.get(term, 0.0) if module in sindy else np.nan
             bounds = (estimate.value, estimate.se, estimate.low, estimate.high)
             lines.append([label, module, term, *bounds, float(sure[k]), first])
