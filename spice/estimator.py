@@ -304,15 +304,15 @@ class SpiceEstimator(FittedSpice):
             dataset,
             optimizer=self.optimizer,
             epochs=self.epochs,
-            learning_rate=self.learning_rate,
+            learning_rate=float(self.learning_rate),
             batch_size=self.batch_size,
             other_starts=other_starts,
-            validation_fraction=self.validation_fraction,
+            validation_fraction=float(self.validation_fraction),
             callbacks=self.callbacks or (),
             checkpoint=self.checkpoint,
-            weight_decay=self.weight_decay,
-            nonlinearity_decay=self.nonlinearity_decay,
-            embedding_decay=self.embedding_decay,
+            weight_decay=float(self.weight_decay),
+            nonlinearity_decay=float(self.nonlinearity_decay),
+            embedding_decay=float(self.embedding_decay),
             verbose=self.verbose,
         )
 
@@ -326,7 +326,7 @@ class SpiceEstimator(FittedSpice):
             visited=None if self.sindy_data == "on-policy" else visited,
             degree=self.sindy_degree,
             optimizer=self.sindy_optimizer,
-            threshold=self.sindy_threshold,
+            threshold=float(self.sindy_threshold),
         )
         self._set_equations(equations, model)
         self.sindy_equations_ = self.equations_

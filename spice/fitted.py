@@ -242,6 +242,7 @@ class FittedSpice(StoredSpice):
         """
         if not is_whole(n, 1):
             raise ConfigError(f"n must be a whole number from 1 on, not {n!r}.")
+        n = int(n)
         self._check_refined("estimates to recover")
         dataset: DatasetRNN = self._of_the_fit("_dataset", "check_recovery")
         generator = make_generator(random_state)

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         value = given[name]
         if value is None and name in OPTIONAL_COUNTS:
             continue
-        if not is_whole(value, 1):
+        if not (isinstance(value, Integral) and is_whole(value, 1)):
             problems.append(f"{name} must be a whole number of at least 1, not {value!r}.")
     for name in AMOUNTS:
         value = given[name]
@@ -70,10 +72,10 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             problems.append(f"{name}={given[name]!r} is unknown; choose one of {', '.join(known)}.")
     if not isinstance(given["refine"], (bool, np.bool_)):
         problems.append(f"refine must be True or False, not {given['refine']!r}.")
-    if not isinstance(given["verbose"], (bool, np.bool_, int)):
+    if not isinstance(given["verbose"], (bool, np.bool_, int, NoneType)):
         problems.append(f"verbose must be True or False, not {given['verbose']!r}.")
     seed = given["random_state"]
-    if not (seed is None or (is_whole(seed, 0) and seed < LARGEST_SEED)):
+    if not (seed is None or (isinstance(seed, Integral) and is_whole(seed, 0) and seed < LARGEST_SEED)):
         problems.append(f"random_state must be a whole number from 0 on (below 2**63) or None, not {in_words(seed)}.")
     try:
         if torch.device(given["device"]).type == "cuda" and not torch.cuda.is_available():

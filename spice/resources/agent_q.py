@@ -8,6 +8,7 @@ import numpy as np
 
 from spice.errors import ConfigError, join_problems
 from spice.resources.agents import Agent, Seed, make_generator
+from spice.resources.arguments import is_whole, plain_scalar
 
 RATES = ("alpha_reward", "alpha_penalty", "forget_rate", "alpha_choice", "alpha_counterfactual", "lapse")
 
@@ -80,7 +81,7 @@ class AgentQ(Agent):
         start: Any = 0.5,
         seed: Seed = None,
     ):
-        if not isinstance(n_actions, (int, np.integer)) or n_actions < 2:
+        if not is_whole(n_actions, 2):
             raise ConfigError(f"AgentQ cannot be used: n_actions must be a whole number from 2 on, not {n_actions!r}.")
         super().__init__(int(n_actions), seed)
         self._given = {
@@ -94,6 +95,7 @@ class AgentQ(Agent):
             "lapse": lapse,
             "start": start,
         }
+        self._given = {name: plain_scalar(value) for name, value in self._given.items()}
         biases, problems = _spread_bias(bias, self.n_actions)
         self._given.update({f"bias[{option}]": value for option, value in enumerate(biases)})
         problems += _check_given(self._given)
@@ -225,9 +227,10 @@ def _spread_bias(bias: Any, n_actions: int) -> tuple[list[Any], list[str]]:
         return [0.0] * n_actions, []
     if _is_distribution(bias):
         return [bias] * n_actions, []
-    if not isinstance(bias, (Sequence, np.ndarray)) or isinstance(bias, str) or len(bias) != n_actions:
+    bias = bias.tolist() if hasattr(bias, "tolist") else bias
+    if not isinstance(bias, Sequence) or isinstance(bias, str) or len(bias) != n_actions:
         return [], [f"bias must hold one value for each of the {n_actions} options, not {bias!r}."]
-    return list(bias), []
+    return [plain_scalar(value) for value in bias], []
 
 
 def _check_given(given: Mapping[str, Any]) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, DataError
-from spice.resources.arguments import as_numbers, in_words, is_whole
+from spice.resources.arguments import as_numbers, in_words, is_whole, plain_scalar
 from spice.resources.columns import NEXT, Columns
 from spice.resources.sessions import read_session
 
-Seed = int | np.random.Generator | np.random.SeedSequence | None
+Seed = int | Sequence[int] | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None
 
 
 def make_generator(seed: Seed = None) -> np.random.Generator:
@@ -20,7 +20,7 @@ def make_generator(seed: Seed = None) -> np.random.Generator:
 
     Parameters
     ----------
-    seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
+    seed : int, numpy.random.Generator, or anything else that numpy.random.default_rng takes
         A Generator is returned as it is. With None, the seed is drawn from numpy's global state, so
         that ``np.random.seed(42)`` at the top of a script makes it reproducible.
 
@@ -34,11 +34,14 @@ def make_generator(seed: Seed = None) -> np.random.Generator:
     ConfigError
         If the seed is none of these.
     """
-    if not (seed is None or isinstance(seed, (np.random.Generator, np.random.SeedSequence)) or is_whole(seed, 0)):
-        raise ConfigError(f"a seed must be a whole number from 0 on or a numpy.random.Generator, not {in_words(seed)}.")
     if seed is None:
         return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
-    return np.random.default_rng(seed)
+    try:
+        return np.random.default_rng(int(plain_scalar(seed)) if is_whole(seed) else seed)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"a seed must be a whole number from 0 on or a numpy.random.Generator, not {in_words(seed)}."
+        ) from None
 
 
 class Agent(ABC):
@@ -224,7 +227,9 @@ def agent_problems(agent: Any, name: str) -> list[str]:
     """What is wrong with something that must be an agent: a sentence, or nothing."""
     if isinstance(agent, Agent):
         return []
-    return [f"{name} must be an agent, e.g. AgentQ() or estimator.spice_agent, not {in_words(agent)}."]
+    own = "; let an agent of your own be a subclass of spice.resources.agents.Agent"
+    own = own if hasattr(agent, "get_choice") and not isinstance(agent, type) else ""
+    return [f"{name} must be an agent, e.g. AgentQ() or estimator.spice_agent, not {in_words(agent)}{own}."]
 
 
 def check_choice(choice: np.ndarray, n_actions: int) -> None:

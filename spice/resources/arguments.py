@@ -8,17 +8,30 @@ import numpy as np
 from spice.errors import DataError
 
 
+def plain_scalar(value: Any) -> Any:
+    """What a scalar of NumPy or torch holds (also an array without axes), as Python's own; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
 def is_whole(value: Any, least: int | None = None) -> bool:
-    """Whether a value is a whole number (True and False are none), from ``least`` on."""
-    is_int = isinstance(value, Integral) and not isinstance(value, bool)
-    return is_int and (least is None or value >= least)
+    """Whether a value is a whole number (2.0 too; True and False are none), from ``least`` on: take its ``int``."""
+    value = plain_scalar(value)
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    return whole and not isinstance(value, bool) and (least is None or value >= least)
 
 
 def is_number(value: Any, least: float = -np.inf, most: float = np.inf) -> bool:
-    """Whether a value is one finite number (True and False are none), from ``least`` to ``most``."""
+    """Whether a value is one finite number (not True or False), from ``least`` to ``most``: take its ``float``."""
+    value = plain_scalar(value)
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     return bool(np.isfinite(float(value)) and least <= float(value) <= most)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is True or False, be it Python's, NumPy's, or written as 1 or 0: take its ``bool``."""
+    value = plain_scalar(value)
+    return isinstance(value, Real) and value in (0, 1)
 
 
 def in_words(value: Any) -> str:

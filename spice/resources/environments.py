@@ -8,7 +8,7 @@ import numpy as np
 
 from spice.errors import ConfigError, DataError, join_problems
 from spice.resources.agents import Seed, check_choice, make_generator
-from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
+from spice.resources.arguments import as_numbers, in_words, is_flag, is_number, is_whole, plain_scalar
 
 
 class Bandits(ABC):
@@ -44,7 +44,7 @@ class Bandits(ABC):
             problems.append(f"reward must be 'binary' or 'continuous', not {reward!r}.")
         if not is_number(reward_sd, 0):
             problems.append(f"reward_sd must be a number from 0 on, not {in_words(reward_sd)}.")
-        if not isinstance(counterfactual, (bool, np.bool_)):
+        if not is_flag(counterfactual):
             problems.append(f"counterfactual must be True or False, not {in_words(counterfactual)}.")
         if problems:
             raise ConfigError(join_problems(f"{type(self).__name__} cannot be used", problems))
@@ -140,7 +140,9 @@ def task_problems(environment: Any) -> list[str]:
     """What is wrong with something that must be a task: a sentence, or nothing."""
     if isinstance(environment, Bandits):
         return []
-    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}."]
+    own = "; let a task of your own be a subclass of spice.resources.environments.Bandits"
+    own = own if hasattr(environment, "step") and not isinstance(environment, type) else ""
+    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}{own}."]
 
 
 def _probabilities(reward_probs: Any) -> np.ndarray:
@@ -170,7 +172,7 @@ class BanditsDrift(Bandits):
         reward_sd: float = 0.1,
         seed: Seed = None,
     ):
-        self.sigma = sigma
+        self.sigma = plain_scalar(sigma)
         super().__init__(n_actions, counterfactual, reward, reward_sd, seed)
 
     def _problems(self) -> list[str]:
@@ -209,7 +211,7 @@ class BanditsSwitch(Bandits):
         seed: Seed = None,
     ):
         self._sets = _probabilities(reward_probs)
-        self.hazard, self.block_length = hazard, block_length
+        self.hazard, self.block_length = plain_scalar(hazard), plain_scalar(block_length)
         n_actions = self._sets.shape[-1] if self._sets.ndim else 0
         super().__init__(n_actions, counterfactual, reward, reward_sd, seed)
 

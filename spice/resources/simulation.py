@@ -64,6 +64,8 @@ def create_dataset(
         If arguments do not fit; all of them are named.
     """
     _check_simulation(agent, environment, n_trials, n_sessions, n_participants, draw_per)
+    n_trials, n_sessions = int(n_trials), int(n_sessions)
+    n_participants = None if n_participants is None else int(n_participants)
     generators = (None, None) if seed is None else make_generator(seed).spawn(2)
     per_participant = 1 if n_participants is None else n_sessions
     participants = np.arange(n_sessions * (n_participants or 1)) // per_participant

@@ -109,6 +109,7 @@ def split_by_trial_fraction(dataset: DatasetRNN, fraction: float) -> tuple[Datas
     check_is_dataset(dataset, "split_by_trial_fraction")
     if not is_number(fraction) or not 0 < fraction < 1:
         raise ConfigError(f"fraction must lie between 0 and 1, not {in_words(fraction)}; 0.7 trains on the first 70 %.")
+    fraction = float(fraction)
     columns = dataset.columns
     row = torch.arange(dataset.shape[1])
     length = ((row + 1) * dataset.observed).amax(1)

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 from spice.errors import ConfigError, DataError
 from spice.estimator import SpiceEstimator
 from spice.resources.agents import make_generator
-from spice.resources.arguments import in_words, is_number, is_whole
+from spice.resources.arguments import in_words, is_flag, is_number, is_whole, plain_scalar
 from spice.resources.bandits import AgentQ, BanditsDrift, BanditsFixed, BanditsReversal, BanditsSwitch, create_dataset
 from spice.resources.resimulation import simulate_again
+from spice.resources.splits import split_by_trial_fraction
 
 AGENT, TASK = AgentQ(), BanditsDrift(0.2)
 SEED = "a seed must be a whole number from 0 on or a numpy.random.Generator, not "
@@ -16,10 +18,14 @@ TWO_SETS = [[0.1, 0.9], [0.9, 0.1]]
 
 
 def test_what_is_a_number():
-    assert is_whole(np.int64(2), 2) and not is_whole(1, 2) and not is_whole(True) and not is_whole(2.0)
+    assert is_whole(np.int64(2), 2) and not is_whole(1, 2) and not is_whole(True) and not is_whole(2.5)
     assert is_number(0.5, 0, 1) and is_number(np.float32(1), 0, 1) and is_number(1)
     assert not any(is_number(value) for value in ("1", None, True, np.nan, np.inf, [1.0], 1j))
     assert not is_number(1.5, 0, 1)
+    for value in (2, 2.0, np.float32(2), np.array(2), np.array(2.0), torch.tensor(2), torch.tensor(2.0)):
+        assert is_whole(value, 2) and is_number(value, 2, 2) and plain_scalar(value) == 2
+    assert all(map(is_flag, (True, False, 0, 1, np.True_, np.array(False), torch.tensor(True))))
+    assert not any(map(is_flag, (2, "1", None, [True], np.ones(1))))
 
 
 def test_how_values_are_shown():
@@ -56,7 +62,7 @@ def test_how_values_are_shown():
         (lambda: create_dataset(AGENT, TASK, 10, 3, seed="a"), SEED + "'a'."),
         (lambda: create_dataset(AGENT, TASK, 10, 3, seed=-1), SEED + "-1."),
         (lambda: AgentQ(seed=1.5), SEED + "1.5."),
-        (lambda: make_generator(np.random.RandomState(0)), SEED + "an object of RandomState."),
+        (lambda: make_generator([1, -1]), SEED + "[1, -1]."),
         (
             lambda: AgentQ(alpha_reward=lambda generator, size: ["a"] * size),
             "the distribution of alpha_reward gives no numbers (could not convert string to float: 'a'); give a frozen "
@@ -108,3 +114,48 @@ def test_what_happens_in_a_trial(call, problem):
     with pytest.raises(DataError) as caught:
         call()
     assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize("scalar", [np.array, np.float64, torch.tensor])
+def test_numbers_of_numpy_and_torch(scalar):
+    def simulated(number, count, flag):
+        task = BanditsSwitch(TWO_SETS, block_length=count(4), counterfactual=flag, reward_sd=number(0.1), seed=1)
+        drift = BanditsDrift(number(0.2), n_actions=count(2), seed=1)
+        agent = AgentQ(count(2), beta_reward=number(3.0), bias=[number(0.5), number(0.0)], seed=count(3))
+        made = [create_dataset(agent, each, count(10), count(3), count(2), seed=count(0))[0] for each in (task, drift)]
+        return [split_by_trial_fraction(dataset, number(0.5))[0].xs for dataset in made]
+
+    for usual, found in zip(simulated(float, int, True), simulated(scalar, scalar, scalar(1.0)), strict=True):
+        torch.testing.assert_close(usual, found, rtol=0, atol=0, equal_nan=True)
+
+
+def test_biases_as_tensor():
+    assert AgentQ(bias=torch.tensor([0.5, 0.0])).parameters["bias"] == AgentQ(bias=[0.5, 0]).parameters["bias"]
+
+
+@pytest.mark.parametrize(
+    "seed", [[1, 2], (1, 2), np.array([1, 2]), np.random.SeedSequence([1, 2]), np.random.PCG64([1, 2])]
+)
+def test_seeds_of_any_kind(seed):
+    assert make_generator(seed).random() == np.random.default_rng([1, 2]).random()
+
+
+def test_own_kinds_of_agents_and_tasks_are_subclasses():
+    class Own:
+        n_actions = 2
+
+        def get_choice(self):
+            return 0
+
+        def step(self, choice):
+            return np.zeros(2)
+
+    with pytest.raises(ConfigError) as caught:
+        create_dataset(Own(), Own(), 10, 3)
+    assert str(caught.value) == (
+        "create_dataset cannot simulate:\n"
+        "  - agent must be an agent, e.g. AgentQ() or estimator.spice_agent, not an object of Own; let an agent of "
+        "your own be a subclass of spice.resources.agents.Agent.\n"
+        "  - environment must be a task, e.g. BanditsDrift(sigma=0.2), not an object of Own; let a task of your own be "
+        "a subclass of spice.resources.environments.Bandits."
+    )
