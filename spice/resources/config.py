@@ -1,11 +1,11 @@
 """SpiceConfig: which modules become equations, from which signals, on which samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from spice.errors import ConfigError, did_you_mean, join_problems
-from spice.resources.arguments import in_words, is_number, is_whole
+from spice.resources.arguments import in_words, is_flag, is_number, is_whole, plain_scalar
 
 
 class Filter(NamedTuple):
@@ -61,6 +61,9 @@ class SpiceConfig:
     constant: bool | Mapping[str, bool] = True
 
     def __post_init__(self) -> None:
+        self.rnn_modules, self.control_parameters = _names(self.rnn_modules), _names(self.control_parameters)
+        if isinstance(self.library_setup, Mapping):
+            self.library_setup = {module: _names(signals) for module, signals in self.library_setup.items()}
         problems = [*self._wrong_kinds()]
         if problems:
             raise ConfigError(join_problems("SpiceConfig cannot be read", problems))
@@ -90,7 +93,7 @@ class SpiceConfig:
         """Filters of a module, always as a tuple of triplets."""
         entry = self.filter_setup.get(module, [])
         triplets = [entry] if entry and isinstance(entry[0], str) else entry
-        return tuple(Filter(*triplet) for triplet in triplets)
+        return tuple(Filter(*map(plain_scalar, triplet)) for triplet in triplets)
 
     def inputs(self, module: str) -> tuple[str, ...]:
         """Signals that a module is called with, in order."""
@@ -129,7 +132,7 @@ class SpiceConfig:
             if not is_whole(value, 1):
                 yield f"polynomial_degree must be a whole number from 1 on, not {in_words(value)}."
         for value in constant.values() if isinstance(constant, Mapping) else [constant]:
-            if not isinstance(value, bool):
+            if not is_flag(value):
                 yield f"constant must be True or False, not {in_words(value)}."
 
     def _unknown(self, where: str, entries: Any) -> list[str]:
@@ -153,14 +156,22 @@ class SpiceConfig:
             if entry.signal not in self.control_parameters
         ]
         for entry in filters:
-            if not is_number(float(entry.value) if isinstance(entry.value, bool) else entry.value):
+            if not (is_number(entry.value) or is_flag(entry.value)):
                 problems.append(f"filter_setup of {module!r} compares with a number, not {in_words(entry.value)}.")
-            if not isinstance(entry.remove, bool):
+            if not is_flag(entry.remove):
                 problems.append(
                     f"filter_setup of {module!r} says with True or False whether {entry.signal!r} leaves the library, "
                     f"not {in_words(entry.remove)}."
                 )
         return problems
+
+
+def _names(names: Any) -> Any:
+    """Names given in any order of theirs (an array, the keys of a dict) as a list; anything else as it is."""
+    if isinstance(names, str) or not isinstance(names, Iterable) or getattr(names, "ndim", 1) == 0:
+        return names
+    found = [plain_scalar(name) for name in names]
+    return names if isinstance(names, (list, tuple)) and all(type(name) is str for name in names) else found
 
 
 def _is_list_of_names(names: Any) -> bool:
