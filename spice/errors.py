@@ -16,6 +16,12 @@ class ConfigError(SpiceError, ValueError):
     """A model, a configuration or a constructor argument does not fit."""
 
 
+class NoSuchNameError(ConfigError, KeyError):
+    """There is no entry of this name; what looks names up may catch it as a KeyError."""
+
+    __str__ = Exception.__str__  # that of KeyError shows a message in quotes
+
+
 class FileError(SpiceError, ValueError):
     """A saved file is damaged, hostile, or belongs to another model."""
 

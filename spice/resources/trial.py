@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
-from spice.errors import ConfigError, did_you_mean
+from spice.errors import ConfigError, NoSuchNameError, did_you_mean
 from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 
@@ -129,7 +130,7 @@ class Inputs(dict[str, torch.Tensor]):
     """Inputs by name; a name that the data do not have is said so."""
 
     def __missing__(self, name: str) -> torch.Tensor:
-        raise ConfigError(
+        raise NoSuchNameError(
             f"the data have no such input {name!r}{did_you_mean(name, list(self))}; they have "
             f"{', '.join(self) or 'none'}. Name its column when the data are read (convert_dataset: inputs=, shown=; "
             "DatasetRNN: columns=)."
@@ -156,18 +157,28 @@ class States(dict[str, torch.Tensor]):
         self._start, self._missing = dict(self), missing
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
-        if name in self and not (isinstance(value, torch.Tensor) and value.shape == self[name].shape):
-            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else in_words(value)
-            raise ConfigError(
-                f"the state {name!r} must be a tensor of shape (n_batch, n_actions) = {tuple(self[name].shape)}, not "
-                f"{what}."
-            )
+        if name in self and getattr(value, "shape", None) != self[name].shape:
+            value = self._spread(name, value)
         if self._missing is not None and name in self._start:
             value = torch.where(self._missing, self._start[name], value)
         super().__setitem__(name, value)
 
+    def _spread(self, name: str, value: Any) -> torch.Tensor:
+        """A value in the shape of its state; a state that was set for one session may become that of many."""
+        shape = self[name].shape
+        try:
+            spread = value.expand(torch.broadcast_shapes(value.shape, shape))
+        except (AttributeError, RuntimeError):
+            spread = None
+        if spread is None or spread.ndim != len(shape) or spread.shape[-1] != shape[-1]:
+            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else in_words(value)
+            raise ConfigError(
+                f"the state {name!r} must be a tensor of shape (n_batch, n_actions) = {tuple(shape)}, not {what}."
+            )
+        return spread
+
     def __missing__(self, name: str) -> torch.Tensor:
-        raise ConfigError(
+        raise NoSuchNameError(
             f"there is no state {name!r}{did_you_mean(name, list(self))}; init_values names "
             f"{', '.join(self) or 'none'}."
         )
