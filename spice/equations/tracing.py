@@ -157,7 +157,7 @@ def _run(
     setattr(model, "set_initial_state", begin)  # noqa: B010
     n_given = tape.n_arrays
     try:
-        logits, after = model(torch.zeros(1, 1, len(columns.names)))
+        logits, after = model.logits_and_states(model(torch.zeros(1, 1, len(columns.names))))
     except SpiceError:
         raise
     except Exception as error:  # whatever a model's own code does with arrays that hold no numbers

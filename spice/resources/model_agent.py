@@ -63,7 +63,8 @@ class ModelAgent(Agent):
         for name, value in inputs.items():
             row[0, :, columns.index(name)] = value
         with torch.no_grad():
-            logits, self._states = self.model(torch.as_tensor(row), self._states)
+            found = self.model(torch.as_tensor(row), self._states)
+        logits, self._states = self.model.logits_and_states(found)
         self._current_logits = logits[0].double().cpu().numpy()
 
     def _logits(self) -> np.ndarray:

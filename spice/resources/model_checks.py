@@ -7,6 +7,7 @@ import torch
 
 from spice.errors import ConfigError, join_problems
 from spice.resources.arguments import in_words, is_number, is_whole
+from spice.resources.modules import UpdateModule
 
 
 def check_start_values(model: str, init_values: Any) -> None:
@@ -31,8 +32,8 @@ def check_start_values(model: str, init_values: Any) -> None:
         raise ConfigError(join_problems(f"init_values of {model} cannot be used", problems))
 
 
-def check_sizes(function: str, **sizes: Any) -> None:
-    """Check sizes of a network's parts: whole numbers from 0 on.
+def check_sizes(function: str, **sizes: Any) -> list[int]:
+    """Sizes of a network's parts as ints: whole numbers from 0 on, None for 0.
 
     Raises
     ------
@@ -40,8 +41,9 @@ def check_sizes(function: str, **sizes: Any) -> None:
         If one is not.
     """
     for name, size in sizes.items():
-        if not is_whole(size, 0):
+        if size is not None and not is_whole(size, 0):
             raise ConfigError(f"{name} of {function} must be a whole number from 0 on, not {in_words(size)}.")
+    return [0 if size is None else int(size) for size in sizes.values()]
 
 
 def check_step(model: str, found: Any) -> None:
@@ -52,7 +54,8 @@ def check_step(model: str, found: Any) -> None:
     ConfigError
         If it is anything else.
     """
-    if not _is_pair(found, Mapping, torch.Tensor):
+    is_two = isinstance(found, (tuple, list)) and len(found) == 2
+    if not (is_two and isinstance(found[0], Mapping) and isinstance(found[1], torch.Tensor)):
         raise ConfigError(
             f"step of {model} must return the next states by name and the logits, return {{'x_value_reward': value}}, "
             f"value; it returned {_kinds(found)}."
@@ -60,7 +63,7 @@ def check_step(model: str, found: Any) -> None:
 
 
 def check_forward(model: str, found: Any, shape: tuple[int, int, int]) -> None:
-    """Check what a model's ``forward`` returned with ``batch_first=True``: logits and states.
+    """Check what a model's ``forward`` returned with ``batch_first=True``: logits, states, or more besides.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def check_forward(model: str, found: Any, shape: tuple[int, int, int]) -> None:
     ConfigError
         If it is anything else.
     """
-    if not _is_pair(found, torch.Tensor, Mapping):
+    if not isinstance(found, (tuple, list)) or len(found) < 2 or not isinstance(found[0], torch.Tensor):
         raise ConfigError(
             f"forward of {model} must return logits and states, return self.post_forward_pass(logits, batch_first), "
             f"self.get_state(); it returned {_kinds(found)}."
@@ -115,6 +118,8 @@ def stack_inputs(module: str, inputs: Any, value: torch.Tensor) -> torch.Tensor:
     if isinstance(inputs, torch.Tensor):
         if inputs.ndim == 3 and inputs.shape[:2] == value.shape:
             return inputs
+        if inputs.ndim == 3 and all(n in (1, size) for n, size in zip(inputs.shape, value.shape, strict=False)):
+            return inputs.expand(*value.shape, -1)
         if inputs.shape == value.shape and inputs.dtype == value.dtype:
             return inputs.unsqueeze(-1)
     parts = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
@@ -137,35 +142,46 @@ def stack_inputs(module: str, inputs: Any, value: torch.Tensor) -> torch.Tensor:
     return torch.stack(parts, dim=-1) if parts else value.new_zeros((*value.shape, 0))
 
 
-def check_call(name: str, module: Any, value: torch.Tensor, action: Any, n_inputs: int, embedding: Any) -> None:
-    """Check a call of a module: its mask, and that it is called with what it was set up for.
+def check_mask(name: str, action: Any, value: torch.Tensor) -> torch.Tensor | None:
+    """The mask that a module is called with, in the shape of the state, (n_batch, n_actions).
 
     Raises
     ------
     ConfigError
-        If something does not fit.
+        If it is no tensor that can be brought into this shape.
     """
-    if action is not None and not (isinstance(action, torch.Tensor) and action.shape == value.shape):
+    if action is None:
+        return None
+    try:
+        return action if action.shape == value.shape else action.expand_as(value)
+    except (AttributeError, RuntimeError):
         what = f"a tensor of shape {tuple(action.shape)}" if isinstance(action, torch.Tensor) else in_words(action)
         raise ConfigError(
             f"action of the module {name!r} must say for each option whether the update applies, a tensor of shape "
             f"(n_batch, n_actions) = {tuple(value.shape)} such as trial.action or 1 - trial.action, not {what}."
-        )
-    if getattr(module, "input_size", n_inputs) != n_inputs:
+        ) from None
+
+
+def check_call(name: str, module: Any, n_inputs: int, embedding: Any) -> None:
+    """Check that a network that was set up here is called with what it was set up for; others know for themselves.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if not isinstance(module, UpdateModule):
+        return
+    if module.input_size != n_inputs:
         raise ConfigError(
             f"the module {name!r} was set up with input_size={module.input_size}, but is called with {n_inputs} "
             "input(s): set input_size to the number of inputs that call_module gets."
         )
-    if embedding is None and getattr(module, "embedding", None) is not None:
+    if embedding is None and module.embedding is not None:
         raise ConfigError(
             f"the module {name!r} was set up with an embedding size, but is called without an embedding: give "
             "call_module participant_embedding=trial.embedding."
         )
-
-
-def _is_pair(found: Any, first: type, second: type) -> bool:
-    is_two = isinstance(found, (tuple, list)) and len(found) == 2
-    return is_two and isinstance(found[0], first) and isinstance(found[1], second)
 
 
 def _kinds(found: Any) -> str:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from spice.errors import ConfigError, ModuleOutputError
-from spice.resources.arguments import in_words
-from spice.resources.model_checks import check_call, check_start_values, stack_inputs
+from spice.resources.arguments import in_words, plain_scalar
+from spice.resources.model_checks import check_call, check_mask, check_start_values, stack_inputs
 from spice.resources.modules import OptionBias, ScalingParameter, StateUpdate
 from spice.resources.recording import Recorder
 from spice.resources.trial import States
@@ -108,7 +108,8 @@ class ModuleCaller(nn.Module):
     def set_initial_state(self, batch_size: int = 1) -> dict[str, torch.Tensor]:
         """Set every state to its start value."""
         shape = (batch_size, self.n_actions)
-        self._state = States({name: self._like.new_full(shape, value) for name, value in self.init_values.items()})
+        starts = {name: plain_scalar(value) for name, value in self.init_values.items()}
+        self._state = States({name: self._like.new_full(shape, value) for name, value in starts.items()})
         return dict(self._state)
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -118,6 +119,10 @@ class ModuleCaller(nn.Module):
     def get_state(self, detach: bool = False) -> dict[str, torch.Tensor]:
         """Current states as a plain dict."""
         return {name: value.detach() if detach else value for name, value in self._state.items()}
+
+    def logits_and_states(self, found: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Logits and last states of what ``forward`` just returned: one's own may leave states out, or return more."""
+        return found[0], self.get_state() | dict(found[1] if isinstance(found[1], Mapping) else {})
 
     # ------------------------------------------------------------------ modules
 
@@ -140,7 +145,7 @@ class ModuleCaller(nn.Module):
             Name of the module.
         key_state : str or torch.Tensor, shape (n_batch, n_actions)
             The state to update, by name or value.
-        action : torch.Tensor, shape (n_batch, n_actions), optional
+        action : torch.Tensor, shape (n_batch, n_actions) or broadcastable to it, optional
             Where the update applies; elsewhere the result is 0. ``1 - action`` for the options not chosen.
         inputs : torch.Tensor, or tuple or list of them, each (n_batch, n_actions), optional
             Inputs in the order of the configuration's ``library_setup``.
@@ -166,7 +171,8 @@ class ModuleCaller(nn.Module):
             inputs = inputs.nan_to_num(0.0)
         arguments = (inputs, participant_embedding, participant, activation_rnn)
         module = self._module(key_module)
-        check_call(key_module, module, value, action, inputs.shape[-1], participant_embedding)
+        action = check_mask(key_module, action, value)
+        check_call(key_module, module, inputs.shape[-1], participant_embedding)
         elementwise = getattr(module, "elementwise", False)
         if elementwise and action is not None and self._pass.places is not None and self._recorder is None:
             next_value = self._update_where(action, key_module, value, *arguments)

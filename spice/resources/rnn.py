@@ -108,23 +108,24 @@ class BaseRNN(ModuleCaller):
         """
         hidden_size = self.hidden_size if hidden_size is None else hidden_size
         dropout = self.dropout if dropout is None else dropout
-        check_sizes("setup_module", input_size=input_size, embedding_size=embedding_size, hidden_size=hidden_size)
-        return UpdateModule(input_size, embedding_size, hidden_size, dropout)
+        sizes = {"input_size": input_size, "embedding_size": embedding_size, "hidden_size": hidden_size}
+        n_inputs, n_embedding, n_hidden = check_sizes("setup_module", **sizes)
+        return UpdateModule(n_inputs, n_embedding, n_hidden, dropout)
 
     def setup_constant(self, embedding_size: int = 0) -> ScalingParameter:
         """A scaling parameter (inverse temperature), per participant if given an embedding size."""
-        check_sizes("setup_constant", embedding_size=embedding_size)
-        return ScalingParameter(embedding_size)
+        (size,) = check_sizes("setup_constant", embedding_size=embedding_size)
+        return ScalingParameter(size)
 
     def setup_bias(self, embedding_size: int = 0) -> OptionBias:
         """A bias per option, to be kept as ``self.bias`` and added to the logits by `call_bias`."""
-        check_sizes("setup_bias", embedding_size=embedding_size)
-        return OptionBias(self.n_actions, self.n_participants, embedding_size)
+        (size,) = check_sizes("setup_bias", embedding_size=embedding_size)
+        return OptionBias(self.n_actions, self.n_participants, size)
 
     def setup_embedding(self, n_participants: int, embedding_size: int, dropout: float = 0.0) -> ParticipantEmbedding:
         """One trainable vector per participant."""
-        check_sizes("setup_embedding", n_participants=n_participants, embedding_size=embedding_size)
-        return ParticipantEmbedding(n_participants, embedding_size, dropout)
+        people, size = check_sizes("setup_embedding", n_participants=n_participants, embedding_size=embedding_size)
+        return ParticipantEmbedding(people, size, dropout)
 
     # ------------------------------------------------------------------ the trial loop
 
@@ -345,6 +346,7 @@ class BaseRNN(ModuleCaller):
         """
         if not is_whole(n, 1):
             raise ConfigError(f"lagged signals are a whole number of trials from 1 on earlier, not {in_words(n)}.")
+        n = int(n)
         if n > self.lags.get(signal, 0):
             name = lag_name(signal, n)
             raise ConfigError(f"{type(self).__name__} does not carry {name}: {declaration(name)}.")

@@ -40,7 +40,7 @@ class Run:
 def run_model(model: BaseRNN, dataset: DatasetRNN) -> Run:
     """Let a model run over data."""
     with torch.no_grad(), model.recording() as record:
-        logits, _ = model(dataset.xs, batch_first=True)
+        logits = model(dataset.xs, batch_first=True)[0]
     peaks = {name: record.call(name).value.abs().amax((0, 2)).cpu() for name in model.submodules_rnn}
     return Run(record, peaks, float(negative_log_likelihood(logits, dataset.ys.to(logits))))
 

@@ -60,4 +60,5 @@ class InLoop:
     def _run(self, row: torch.Tensor, xs: torch.Tensor, states: dict[str, torch.Tensor] | None):
         parameters = {name: value[0] for name, value in self._vector.named(row.unsqueeze(0)).items()}
         given = {} if states is None else {"prev_state": states}
-        return functional_call(self._model, parameters, (xs,), given | {"batch_first": True})
+        found = functional_call(self._model, parameters, (xs,), given | {"batch_first": True})
+        return self._model.logits_and_states(found)

@@ -1,10 +1,15 @@
 """A model of the user's own with a slip in it: a sentence of ours before the fit, no traceback from inside."""
 
+import pickle
+import warnings
+
+import numpy as np
 import pytest
 import torch
 
-from spice.errors import ConfigError
+from spice.errors import ConfigError, SpiceWarning
 from spice.estimator import SpiceConfig, SpiceEstimator
+from spice.resources.agents import replay
 from spice.resources.rnn import BaseRNN
 
 CHOSEN = "x_value_reward_chosen"
@@ -72,6 +77,149 @@ def test_inputs_as_list_or_tuple(data, inputs):
     torch.testing.assert_close(model(data.xs, batch_first=True)[0], usual(data.xs, batch_first=True)[0])
 
 
+def fitted(model_class, data, **changes):
+    estimator = SpiceEstimator(model_class, SpiceConfig(**CONFIG | changes), epochs=1, refine=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpiceWarning)  # one epoch makes no good model
+        return estimator.fit(data)
+
+
+class OwnCell(torch.nn.GRUCell):  # its input_size counts the state as well
+    def __init__(self):
+        super().__init__(2, 1)
+
+    def forward(self, value, inputs, embedding, participant):
+        features = torch.cat([value.unsqueeze(-1), inputs], dim=-1).flatten(0, 1)
+        return super().forward(features, value.reshape(-1, 1)).reshape(value.shape)
+
+
+class OwnPeople(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(4, 1)
+
+    def forward(self, value, inputs, embedding, participant):
+        return value + self.embedding(participant) * (inputs[..., 0] - value)
+
+
+@pytest.mark.parametrize("module", [OwnCell, OwnPeople])
+def test_modules_of_ones_own(data, module):
+    def init(self):
+        self.submodules_rnn[CHOSEN] = module()
+
+    def step(self, state, trial):
+        value = updated(self, trial)
+        return {"x_value_reward": value}, value
+
+    assert fitted(own(step, init), data).equations_
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda trial: trial.action[:, :1],
+        lambda trial: trial.action.new_tensor([[1.0, 0.0]]),
+        lambda trial: trial.action.new_tensor([1.0, 0.0]),
+        lambda trial: trial.action == 1,
+    ],
+)
+def test_masks(data, mask):
+    def model(spread):
+        def step(self, state, trial):
+            action = spread(trial)
+            value = updated(self, trial, action=action)
+            return {"x_value_reward": value}, value
+
+        return own(step)
+
+    found = model(mask).build(2, 1)
+    usual = model(lambda trial: mask(trial) * torch.ones_like(trial.action)).build(2, 1)
+    usual.load_state_dict(found.state_dict())
+    torch.testing.assert_close(found(data.xs, batch_first=True)[0], usual(data.xs, batch_first=True)[0])
+    assert fitted(model(mask), data, filter_setup={}).equations_
+
+
+@pytest.mark.parametrize("start", [torch.tensor(0.5), np.array(0.5), np.float32(0.5)])
+def test_start_values(data, start):
+    model = own(init_values={"x_value_reward": start}).build(2, 1)
+    assert model.set_initial_state(3)["x_value_reward"].equal(torch.full((3, 2), 0.5))
+
+
+def test_sizes_of_any_kind_of_number():
+    model = own(init=lambda self: self.submodules_rnn.update({CHOSEN: self.setup_module(1.0, None)})).build(2, 1)
+    assert model.setup_module(np.int64(1)).input_size == 1
+    assert model.setup_constant(None).embedding is None and model.setup_bias(None).embedding is None
+
+
+@pytest.mark.parametrize("further", [(None,), (None, None), ({}, "more"), ([],)])
+def test_forward_that_returns_no_states(data, further):
+    def forward(self, inputs, prev_state=None, batch_first=False):
+        (actions, rewards, *_), _, logits, timesteps = self.init_forward_pass(inputs, prev_state, batch_first)
+        for timestep, action, reward in zip(timesteps, actions, rewards, strict=True):
+            self.record_signal("c_action", action)
+            self.record_signal("c_reward", reward)
+            value = self.state["x_value_reward"]
+            value = self.call_module(CHOSEN, value, action, reward) + value * (1 - action)
+            self.state["x_value_reward"] = logits[timestep] = value
+        return self.post_forward_pass(logits, batch_first), *further
+
+    estimator = fitted(own(forward=forward), data)
+    assert estimator.equations_ and estimator.symbolic_model().parameters
+    session = replay(estimator.rnn_agent, data.xs[0], signals=["x_value_reward"])
+    expected = estimator.rnn_model_(data.xs[:1], batch_first=True)[0][0, :-1].double().detach()
+    torch.testing.assert_close(torch.tensor(session.logits[1:]), expected)
+
+
+def test_names_that_may_be_missing(data):
+    def step(self, state, trial):
+        for names, problem in ((trial.inputs, "the data have no such input"), (state, "there is no state")):
+            with pytest.raises(KeyError) as caught:
+                names["stim"]
+            assert isinstance(caught.value, ConfigError) and str(caught.value).startswith(problem)
+        value = updated(self, trial)
+        return {"x_value_reward": value}, value
+
+    model = own(step).build(2, 1)
+    assert model(data.xs, batch_first=True)[0].isfinite().all()
+
+
+def test_states_that_are_spread_over_sessions(data):
+    def forward(self, inputs, prev_state=None, batch_first=False):
+        (actions, rewards, *_), _, logits, timesteps = self.init_forward_pass(inputs, prev_state, batch_first)
+        self.set_initial_state()  # of one session
+        for timestep, action, reward in zip(timesteps, actions, rewards, strict=True):
+            value = self.call_module(CHOSEN, self.state["x_value_reward"].expand_as(action), action, reward)
+            self.state["x_value_reward"] = logits[timestep] = value
+        return self.post_forward_pass(logits, batch_first), self.get_state()
+
+    logits, state = own(forward=forward).build(2, 1)(data.xs, batch_first=True)
+    assert logits.shape == (4, 40, 2) and state["x_value_reward"].shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rnn_modules": {CHOSEN: 1}.keys(), "control_parameters": np.array(["c_action", "c_reward"])},
+        {
+            "library_setup": {CHOSEN: np.array(["c_reward"])},
+            "control_parameters": {"c_action": 0, "c_reward": 1}.keys(),
+        },
+        {"rnn_modules": [np.str_(CHOSEN)], "library_setup": {CHOSEN: iter(["c_reward"])}},
+        {"polynomial_degree": 2.0, "constant": np.True_},
+        {"polynomial_degree": {CHOSEN: torch.tensor(2)}, "constant": {CHOSEN: 1}},
+        {"filter_setup": {CHOSEN: ["c_action", np.True_, 1]}},
+        {"filter_setup": {CHOSEN: [["c_action", torch.tensor(1.0), np.True_]]}},
+    ],
+)
+def test_configurations_of_kindred_kinds(changes):
+    usual, found = SpiceConfig(**CONFIG), SpiceConfig(**CONFIG | changes)
+    assert list(found.rnn_modules) == [CHOSEN] and type(found.rnn_modules[0]) is str
+    for method in (SpiceConfig.filters, SpiceConfig.inputs, SpiceConfig.library, SpiceConfig.has_constant):
+        assert method(found, CHOSEN) == method(usual, CHOSEN)
+    assert found.degree(CHOSEN, 2) == 2 and type(found.degree(CHOSEN, 2)) is int
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -117,7 +265,7 @@ def test_calls(data, arguments, problem):
         (lambda value: (value, {"x_value_reward": value}), RETURN + "returned 2 things (Tensor, dict)."),
         (lambda value: ({"x_value_reward": value}, 0.5), RETURN + "returned 2 things (dict, float)."),
         (lambda value: ({"x_value_reward": 0.5}, value), STATE + "0.5."),
-        (lambda value: ({"x_value_reward": value[:, :1]}, value), STATE + "a tensor of shape (4, 1)."),
+        (lambda value: ({"x_value_reward": value[:, :1].repeat(1, 3)}, value), STATE + "a tensor of shape (4, 3)."),
         (
             lambda value: ({"x_valu_reward": value}, value),
             "there is no state 'x_valu_reward' (did you mean 'x_value_reward'?); init_values names x_value_reward.",
