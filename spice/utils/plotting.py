@@ -80,7 +80,10 @@ def plot_session(
     if isinstance(signals_to_plot, str) or not isinstance(signals_to_plot, Iterable):
         signals_to_plot = [] if signals_to_plot is None else [signals_to_plot]
     signals = list(signals_to_plot)
+    if isinstance(labels, Iterable) and not isinstance(labels, (str, Mapping)):
+        labels = list(labels)
     _check(agents, signals, labels, display_choice)
+    display_choice = int(display_choice)
     n_actions = next(iter(agents.values())).n_actions
     trials = read_session(experiment, n_actions, columns)
     styles = _styles(agents, labels)

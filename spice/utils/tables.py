@@ -3,13 +3,13 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from spice.errors import ConfigError, DataError, join_problems
-from spice.resources.arguments import in_words
+from spice.resources.arguments import in_words, plain_scalar
 from spice.resources.columns import META_COLUMNS, NEXT
 
 MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
@@ -19,7 +19,10 @@ def as_list(names: Any) -> list:
     """Names of columns, given as one or several."""
     if names is None:
         return []
-    return list(names) if isinstance(names, (list, tuple)) else [names]
+    is_one = isinstance(names, (str, bytes, Mapping, set, frozenset)) or not isinstance(names, Iterable)
+    if is_one or getattr(names, "ndim", 1) == 0:
+        return [plain_scalar(names)]
+    return [plain_scalar(name) for name in names]
 
 
 def check_arguments(roles: Mapping[str, Any], further: Sequence[Any], choices: Any, missing_reward: Any) -> None:
@@ -67,11 +70,7 @@ def check_arguments(roles: Mapping[str, Any], further: Sequence[Any], choices: A
 
 
 def _is_name(name: Any) -> bool:
-    try:
-        hash(name)
-    except TypeError:
-        return False
-    return True
+    return isinstance(name, Hashable) and not isinstance(name, frozenset)
 
 
 def read_table(table: Any, label_columns: list[str]) -> pd.DataFrame:

@@ -130,7 +130,7 @@ def test_nothing_overlaps(simulated):
 def test_labels_as_list_and_by_name(simulated):
     agent, dataset, _ = simulated
     agents = {"groundtruth": agent, "rnn": AgentQ()}
-    fig, _ = plot_session(agents, dataset.xs[0], labels=["a", "b"])
+    fig, _ = plot_session(agents, dataset.xs[0], labels=np.array(["a", "b"]))
     assert legend(fig)[:2] == ["a", "b"]
     fig, _ = plot_session(agents, dataset.xs[0], labels={"rnn": "LSTM"})
     assert legend(fig)[:2] == ["truth", "LSTM"]

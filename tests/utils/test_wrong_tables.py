@@ -88,3 +88,22 @@ def test_sessions_of_one_trial(table):
         "the table cannot be used: no choice follows another one, since every session (a participant's block) has one "
         "at most; name the column of whole blocks, or leave block out."
     )
+
+
+@pytest.mark.parametrize(
+    "kind", [pd.Index, np.array, iter, pd.Series, tuple, lambda names: dict.fromkeys(names).keys()]
+)
+def test_names_in_any_kind_of_list(table, kind):
+    table = table.assign(other=1 - table["points"], speed=1.0, hint=0.0)
+    usual = {"reward": ["points", "other"], "inputs": ["speed"], "shown": ["hint"], "choices": ["left", "right"]}
+    found = convert_dataset(table, **NAMES | {name: kind(value) for name, value in usual.items()})
+    expected = convert_dataset(table, **NAMES | usual)
+    np.testing.assert_array_equal(found.xs, expected.xs)
+    assert found.columns == expected.columns and found.table_columns == expected.table_columns
+    assert all(type(name) is str for name in found.columns.names)
+
+
+@pytest.mark.parametrize("names", [{"speed"}, frozenset(["speed"]), {"speed": 1}])
+def test_names_without_order(table, names):
+    problem = refusal(table.assign(speed=1.0), ConfigError, inputs=names)
+    assert problem == f"the arguments do not fit: an input must be the name of a column, not {names!r}."
