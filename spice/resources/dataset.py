@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spice.errors import ConfigError, DataError, did_you_mean, join_problems
+from spice.errors import ConfigError, DataError, join_problems
 from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 
@@ -79,7 +79,7 @@ class DatasetRNN:
                 "files and tables are read by spice.utils.convert_dataset.convert_dataset, which is told the names of "
                 "their columns."
             )
-        if isinstance(xs, tuple) or (isinstance(xs, list) and any(isinstance(part, DatasetRNN) for part in xs)):
+        if isinstance(xs, (tuple, list)) and any(map(_is_dataset_or_array_of_all, xs)):
             raise DataError(
                 f"one DatasetRNN is needed, or xs and ys as two arguments, not a {type(xs).__name__} of {len(xs)}; "
                 "create_dataset returns dataset, experiments, parameters."
@@ -184,16 +184,19 @@ def check_is_dataset(dataset: Any, user: str) -> None:
         raise DataError(f"{user} needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not {in_words(dataset)}.")
 
 
+def _is_dataset_or_array_of_all(part: Any) -> bool:
+    """Not one session's array, (n_trials, n_features): a tuple or list of these is data."""
+    return isinstance(part, DatasetRNN) or getattr(part, "ndim", 0) == 3
+
+
 def _read_labels(labels: Any, columns: Columns) -> dict[str, tuple]:
     if not isinstance(labels, (Mapping, type(None))):
         raise DataError(
             f"labels must be given by column, e.g. {{'participant': ['anna', 'ben']}}, not {in_words(labels)}."
         )
-    known, found, problems = ["choice", *columns.names], {}, []
-    for name, values in (labels or {}).items():
-        if name not in known:
-            problems.append(f"there is no column {name!r}{did_you_mean(name, known)}.")
-        elif isinstance(values, str) or not isinstance(values, Iterable):
+    found, problems = {}, []
+    for name, values in (labels or {}).items():  # also of columns that the data no longer have
+        if isinstance(values, str) or not isinstance(values, Iterable):
             problems.append(f"those of {name!r} must be a list, one label per code, not {in_words(values)}.")
         else:
             found[name] = tuple(values)

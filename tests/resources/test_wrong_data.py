@@ -46,11 +46,10 @@ NO_SESSION = (
             "labels must be given by column, e.g. {'participant': ['anna', 'ben']}, not ['anna'].",
         ),
         (
-            lambda: DatasetRNN(XS, YS, labels={"participant": "anna", "choice": ["left"], "participants": ["anna"]}),
+            lambda: DatasetRNN(XS, YS, labels={"participant": "anna", "choice": ["left"]}),
             "labels do not fit the data:\n"
             "  - those of 'participant' must be a list, one label per code, not 'anna'.\n"
-            "  - there are 1 of 'choice' for 2 actions.\n"
-            "  - there is no column 'participants' (did you mean 'participant'?).",
+            "  - there are 1 of 'choice' for 2 actions.",
         ),
         (
             lambda: split_by_block(XS, 3),
@@ -99,3 +98,12 @@ def test_settings(call, problem):
 def test_labels_of_any_kind_of_list():
     labels = {"participant": np.array(["anna", "ben", "cleo"]), "choice": ("left", "right")}
     assert DatasetRNN(XS, YS, labels=labels).label("participant", 1) == "ben"
+
+
+def test_labels_of_a_column_that_is_gone():
+    labels = {"participant": ["anna", "ben", "cleo"], "stimulus": ["house", "face"]}
+    assert DatasetRNN(XS, YS, labels=labels).labels["stimulus"] == ("house", "face")
+
+
+def test_sessions_in_a_tuple():
+    np.testing.assert_array_equal(DatasetRNN.of(tuple(XS.numpy()), tuple(YS.numpy())).xs, XS)
