@@ -113,7 +113,8 @@ def convert_dataset(
     for notice in _taken_for_granted(rows, rewards, trial, choices):
         warnings.warn(notice, SpiceWarning, stacklevel=2)
     dataset = _assemble(rows, inputs, shown, roles)
-    if not dataset.n_scored:
+    # one trial of everybody may be meant, to predict the next; where people have more, their sessions were cut apart
+    if not dataset.n_scored and np.bincount(rows.participant).max() > 1:
         raise DataError(
             "the table cannot be used: no choice follows another one, since every session (a participant's block) has "
             "one at most; name the column of whole blocks, or leave block out."

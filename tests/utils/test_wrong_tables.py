@@ -107,3 +107,8 @@ def test_names_in_any_kind_of_list(table, kind):
 def test_names_without_order(table, names):
     problem = refusal(table.assign(speed=1.0), ConfigError, inputs=names)
     assert problem == f"the arguments do not fit: an input must be the name of a column, not {names!r}."
+
+
+def test_one_trial_of_everybody(table):
+    dataset = convert_dataset(table.groupby("who").head(1), **NAMES | {"choices": ["left", "right"]})
+    assert len(dataset) == 2 and not dataset.n_scored
