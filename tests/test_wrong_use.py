@@ -1,10 +1,12 @@
 """Wrong arguments of a fitted estimator and of its figures: each a sentence of ours, none a traceback from inside."""
 
 import warnings
+from functools import partial
 
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 from spice.errors import ConfigError, DataError, FileError, SpiceWarning
 from spice.estimator import SpiceEstimator
@@ -136,3 +138,18 @@ def test_figures_of_sessions(arguments, problem):
 def test_figures_of_recovery(report):
     with pytest.raises(ConfigError, match="^plot_recovery draws what check_recovery returns, not "):
         plot_recovery(report)
+
+
+def test_settings_as_scalars_of_numpy_and_torch():
+    settings = {"learning_rate": 0.02, "weight_decay": 1e-3, "validation_fraction": 0.4, "sindy_threshold": 0.1}
+
+    def fitted(scalar, verbose):
+        estimator = SpiceEstimator(
+            RescorlaWagnerRNN, RESCORLA_WAGNER_CONFIG, epochs=2, optimizer="adam", refine=False, random_state=0,
+            verbose=verbose, **{name: scalar(value) for name, value in settings.items()},
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpiceWarning)  # two epochs make no good model
+            return estimator.fit(DATA).score(DATA)
+
+    assert fitted(float, False) == fitted(np.array, None) == fitted(partial(torch.tensor, dtype=torch.float64), 0)
