@@ -141,6 +141,8 @@ class Agent(ABC):
             raise ConfigError(f"n_sessions must be a whole number from 1 on, not {in_words(n_sessions)}.")
         rows = 1 if n_sessions is None else int(n_sessions)
         ids = np.asarray(participants)
+        if ids.dtype.kind == "f" and (ids == ids.round()).all():  # as in the columns of xs
+            ids = ids.astype(int)
         if ids.ndim > 1 or (ids.ndim == 1 and len(ids) != rows) or ids.dtype.kind not in "iu" or (ids < 0).any():
             raise ConfigError(
                 f"participants must be one whole number from 0 on, or one for each of the {rows} session(s); "

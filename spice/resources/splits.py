@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from spice.errors import ConfigError, DataError, SpiceWarning
-from spice.resources.arguments import in_words, is_number
+from spice.resources.arguments import in_words, is_number, plain_scalar
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 
@@ -139,6 +139,7 @@ def split_by_trial_fraction(dataset: DatasetRNN, fraction: float) -> tuple[Datas
 def _split_by_label(
     dataset: DatasetRNN, column: str, codes: torch.Tensor, test_labels: Any
 ) -> tuple[DatasetRNN, DatasetRNN]:
+    test_labels = plain_scalar(test_labels)
     if isinstance(test_labels, str) or not isinstance(test_labels, Iterable):
         test_labels = [test_labels]
     present = {dataset.label(column, code): code for code in codes.unique().tolist()}

@@ -10,7 +10,7 @@ from spice.resources.agents import make_generator
 from spice.resources.arguments import in_words, is_flag, is_number, is_whole, plain_scalar
 from spice.resources.bandits import AgentQ, BanditsDrift, BanditsFixed, BanditsReversal, BanditsSwitch, create_dataset
 from spice.resources.resimulation import simulate_again
-from spice.resources.splits import split_by_trial_fraction
+from spice.resources.splits import split_by_participant, split_by_trial_fraction
 
 AGENT, TASK = AgentQ(), BanditsDrift(0.2)
 SEED = "a seed must be a whole number from 0 on or a numpy.random.Generator, not "
@@ -159,3 +159,12 @@ def test_own_kinds_of_agents_and_tasks_are_subclasses():
         "  - environment must be a task, e.g. BanditsDrift(sigma=0.2), not an object of Own; let a task of your own be "
         "a subclass of spice.resources.environments.Bandits."
     )
+
+
+@pytest.mark.parametrize("scalar", [np.array, np.float32, torch.tensor])
+def test_participants_as_scalars(scalar):
+    dataset = create_dataset(AgentQ(), TASK, 10, 3, seed=0)[0]
+    assert split_by_participant(dataset, scalar(1))[1].participants.tolist() == [1]
+    assert AgentQ().new_sess(participants=scalar(1.0)) is None
+    with pytest.raises(ConfigError, match="participants must be one whole number"):
+        AgentQ().new_sess(participants=scalar(0.5))
