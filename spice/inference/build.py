@@ -53,14 +53,11 @@ class Problem:
 
     def outcome_unit(self, group: int, module: int) -> Unit:
         """In which units a module's outcome is measured for one participant."""
-        library = self.library
-        (signal, _), *_ = library.factors[library.factor[library.outcome[module]]]
-        return self.units[group][signal]
+        return self.units[group][self.library.outcome_signal(module)]
 
     def outcomes(self, group: int, module: int) -> np.ndarray:
-        """The different outcomes that one participant met in a module, in their own units."""
-        unit, places = self.outcome_unit(group, module), self.places(group, module)
-        return unit.offset + unit.size * np.unique(places[:, self.library.factor[self.library.outcome[module]]])
+        """The different outcomes that one participant met in a module, as they are measured."""
+        return np.unique(self.places(group, module)[:, self.library.factor[self.library.outcome[module]]])
 
     def met(self) -> tuple[np.ndarray, np.ndarray]:
         """What each participant met.

@@ -77,11 +77,6 @@ class _Reading:
         self._problem, self._group, self._chosen = problem, group, problem.chosen
         self._library: Library = layout.library
 
-    def _outcomes(self, term: int) -> np.ndarray:
-        """The different outcomes that the participant met in a module's outcome term, in the search's units."""
-        places = self._problem.places(self._group, int(self._library.module[term]))
-        return np.unique(places[:, self._library.factor[term]])
-
     def _modules(self, state: int) -> tuple[int, int | None] | None:
         """Modules of the chosen option and of the others."""
         of_state = [m for m, module in enumerate(self._library.modules) if module.state == state]
@@ -115,8 +110,9 @@ class _Reading:
             return None
         a, b, s = self._own(learning), self._numbers[outcome], self._numbers[self._layout.starts[state]]
         if crossed in self._free(learning):
-            both = self._two_rates(outcome, crossed, a, b, s)
-            if both is None or not self._ties_hold(outcome, others):
+            met = self._problem.outcomes(self._group, learning)
+            both = self._two_rates(met, crossed, a, b, s)
+            if both is None or not self._ties_hold(met, others):
                 return None
             beta, s, rates = both
         elif a >= 1:
@@ -141,12 +137,12 @@ class _Reading:
         unit = self._problem.outcome_unit(self._group, learning)
         found["beta"] /= unit.size
         for name in {"initial_value", "forgetting_target"} & set(found):
-            found[name] = unit.offset + unit.size * found[name]
+            found[name] = unit.undo(found[name])
         return {name: float(value) for name, value in found.items()}
 
     def _one_rate(self, learning: int, others: int | None, a: float, s: float) -> dict[str, float] | None:
         """The better outcome leaves the value as it is: start and inverse temperature are one number here too."""
-        met = self._outcomes(self._layout.outcome[learning])
+        met = self._problem.outcomes(self._group, learning)
         if len(met) != 2 or a >= 1:
             return None
         kept = a + (1 - a) * met[0]
@@ -155,10 +151,9 @@ class _Reading:
         return self._with_others(beta, rates, beta * met.mean(), learning, others)
 
     def _two_rates(
-        self, outcome: int, crossed: int, a: float, b: float, s: float
+        self, met: np.ndarray, crossed: int, a: float, b: float, s: float
     ) -> tuple[float, float, dict[str, float]] | None:
         """Inverse temperature, start times inverse temperature, and the rates for the better and the worse outcome."""
-        met = self._outcomes(outcome)
         if len(met) != 2:  # a rate that depends on the outcome has a name for two outcomes only
             return None
         e = self._numbers[crossed]
@@ -176,10 +171,10 @@ class _Reading:
         beta = fixed / (met[learned][0] - start)
         return beta, beta * start, rates
 
-    def _ties_hold(self, outcome: int, others: int | None) -> bool:
+    def _ties_hold(self, met: np.ndarray, others: int | None) -> bool:
         """Where rates differ, outcomes of others are tied at the worst and the best of all: both must be received."""
         tied = others is not None and self._rows.tied[0, others]
-        return not tied or bool(np.array_equal(self._outcomes(outcome), [0.0, 1.0]))
+        return not tied or bool(np.array_equal(met, [0.0, 1.0]))
 
     def _others(self, others: int, beta: float, s: float) -> dict[str, float] | None:
         """Forgetting, or learning from outcomes of options that were not chosen."""

@@ -100,6 +100,10 @@ class Library:
         rewards = [term for term, name in own.items() if name in REWARDS]
         return next(iter(rewards or own), -1)
 
+    def outcome_signal(self, module: int) -> str:
+        """The signal of a module that has an outcome."""
+        return self.factors[self.factor[self.outcome[module]]][0][0]
+
     @property
     def n_terms(self) -> int:
         """Number of terms."""

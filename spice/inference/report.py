@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Report:
         """All of it."""
         canonical, terms = self.canonical(), self.terms()
         unknown = [name for name, entry in canonical.estimates.items() if _is_unknown(entry)]
-        unknown += [f"{term} in {module}" for (module, term), entry in self._estimates().items() if _is_unknown(entry)]
+        unknown += [f"{term} in {module}" for (module, term), entry in self._estimates.items() if _is_unknown(entry)]
         unknown += self._without_outcomes()
         return Results(self._sindy, canonical, terms, self.undecided(), unknown, self.structures())
 
@@ -60,7 +60,8 @@ class Report:
                 continue
             met = problem.outcomes(self._group, module)
             if len(met) == 1:
-                found.append(f"{library.names[term]} in {library.modules[module].name} (always {met[0]:g})")
+                always = problem.outcome_unit(self._group, module).undo(met[0])
+                found.append(f"{library.names[term]} in {library.modules[module].name} (always {always:g})")
         return found
 
     def canonical(self) -> CanonicalForm:
@@ -81,7 +82,8 @@ class Report:
         """The worse and the better outcome of the value that has a rate for each."""
         layout, problem = self._refinement.layout, self._refinement.problem
         first = next(m for m, term in enumerate(layout.outcome) if term >= 0 and layout.base[m] == m)
-        return [float(outcome) for outcome in problem.outcomes(self._group, first)]
+        unit = problem.outcome_unit(self._group, first)
+        return [float(unit.undo(outcome)) for outcome in problem.outcomes(self._group, first)]
 
     def _parameter_inclusion(self) -> dict[str, float]:
         """Weights of the structures that have a parameter, added up."""
@@ -120,8 +122,9 @@ class Report:
     def terms(self) -> "pd.DataFrame":
         """One row per term of the equations, in the network's gauge."""
         sure = self._term_inclusion()
-        return table([self._row(*key, entry, sure[key]) for key, entry in self._estimates().items()])
+        return table([self._row(*key, entry, sure[key]) for key, entry in self._estimates.items()])
 
+    @cached_property
     def _estimates(self) -> dict[tuple[str, str], Estimate]:
         """Of the terms of the equations and the biases."""
         fit = self._found.fit

@@ -7,10 +7,13 @@ and forgets nothing: it adds up what they are better than the worst.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from spice.inference.library import Library
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Unit:
 
     offset: float = 0.0
     size: float = 1.0
+
+    def undo(self, measured: Value) -> Value:
+        """The input, or several of them, in its own units."""
+        return self.offset + self.size * measured
 
 
 def find_units(library: Library, modules: np.ndarray, signals: Mapping[str, np.ndarray]) -> dict[str, Unit]:
@@ -49,7 +56,7 @@ def find_units(library: Library, modules: np.ndarray, signals: Mapping[str, np.n
     measured: dict[str, Unit] = {}
     for state in range(len(library.states)):
         of_state = [m for m, module in enumerate(library.modules) if module.state == state and library.outcome[m] >= 0]
-        names = [library.factors[library.factor[library.outcome[m]]][0][0] for m in of_state]
+        names = [library.outcome_signal(m) for m in of_state]
         met = {name: signals[name][modules[:, state] == m] for m, name in zip(of_state, names, strict=True)}
         shown = [name for name, values in met.items() if np.abs(values).max(initial=0.0) > 0]  # others are 0 if never
         if shown:
