@@ -38,6 +38,13 @@ class Parameter:
     ----------
     low, high : float, optional
         Bounds.
+    prior : str, optional
+        Prior of one participant's value, on the natural scale, such as ``"beta(1, 1)"``.
+    mean_prior, sd_prior : str, optional
+        Priors of the population's mean and standard deviation, on the scale that ``scale`` names.
+    scale : {"unconstrained", "natural"}, default "unconstrained"
+        Where participants are normally distributed: on the unconstrained scale (logit between two bounds, logarithm
+        from one bound on), or on the natural scale, truncated to the bounds.
     value : float or mapping, optional
         Its value where it is known: the same for everybody, or by the participant's label.
     source : (str, str), optional
@@ -46,6 +53,10 @@ class Parameter:
 
     low: float | None = None
     high: float | None = None
+    prior: str | None = None
+    mean_prior: str | None = None
+    sd_prior: str | None = None
+    scale: str = "unconstrained"
     value: float | Mapping[Any, float] | None = None
     source: tuple[str, str] | None = None
 
