@@ -1,120 +1,37 @@
 """Source of a compiled likelihood: states and their derivatives carried through the trials in one flat function."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import sympy
 from sympy.printing.pycode import PythonCodePrinter
 
-from spice.equations.evaluate import without_kinks
+from spice.equations import kernel_text as text
+from spice.equations.kernel_text import INDENT
 from spice.equations.latex import PREVIOUS
+from spice.equations.model_parts import Branch, Line
 from spice.equations.parsing import symbol
-from spice.equations.sensitivities import Derivatives, Sensitivities
+from spice.equations.parts import cell_name
+from spice.equations.reading import groupings
+from spice.equations.reductions import reduce_lines
+from spice.equations.sensitivities import Derivatives, Over, Sensitivities, part, parted_line
 from spice.equations.symbolic import SymbolicModel
 
-INDENT = "    "
-SIGNALS = {"reward": "received", "outcome": "brought", "chosen": "chosen", "known": "known"}
-
-BEGINNING = '''"""Likelihood of a model of choices with exact derivatives; written by spice.equations.codegen."""
-
-import math
-
-import numpy as np
-from numba import njit
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def evaluate(
-    parameters, group, choice, reward, outcome, inputs, lagged, target, sessions, groups, nll, gradient, hessian
-):
-    x = np.empty(({n_actions}, {n_values}))
-    logits, slopes = np.empty({n_actions}), np.zeros(({n_actions}, {n_parameters}))
-    curves, mean = np.zeros(({n_actions}, {n_curves})), np.empty({n_parameters})
-    for row in range(len(group)):
-        g, h, total = gradient[row], hessian[row], 0.0
-        z = 1.0  # a product of what the logarithm is still to be taken of: fewer logarithms
-{parameters}
-        for session in range(groups[group[row]], groups[group[row] + 1]):
-{start}
-            for trial in range(sessions[session], sessions[session + 1]):
-                action, scored = choice[trial], target[trial]
-                received = reward[trial] if action >= 0 else math.nan
-                known = 1.0 if received == received else 0.0
-                received = received if received == received else 0.0
-{inputs}
-                for option in range({n_actions}):
-                    chosen = 1.0 if option == action else 0.0
-                    brought = outcome[trial, option] if action >= 0 else math.nan
-                    shown = brought == brought
-                    brought = brought if shown else 0.0
-{lagged}
-{updates}
-                if scored < 0:
-                    continue
-                for option in range({n_actions}):
-                    chosen = 1.0 if option == action else 0.0
-                    brought = outcome[trial, option] if action >= 0 else 0.0
-                    brought = brought if brought == brought else 0.0
-{lagged}
-{logits}
-{score}
-                if z > 1e250:
-                    total += math.log(z)
-                    z = 1.0
-        nll[row] = total + math.log(z)
-        for k in range({n_parameters}):
-            for j in range(k):
-                h[k, j] = h[j, k]
-'''
-
-TWO_OPTIONS = """
-other = 1 - scored
-d = logits[other] - logits[scored]
-e = math.exp(-abs(d))
-total += max(d, 0.0)
-z *= 1.0 + e
-f = 1.0 / (1.0 + e)
-p = f if d > 0.0 else e * f
-v = e * f * f
-for k in range({n_parameters}):
-    s = slopes[other, k] - slopes[scored, k]
-    mean[k] = s
-    g[k] += p * s
-    for j in range(k + 1):
-        h[j, k] += v * s * mean[j]
-"""
-TWO_CURVED = "h[{j}, {k}] += p * (curves[other, {m}] - curves[scored, {m}])"
-
-MORE_OPTIONS = """
-top = logits[0]
-for option in range(1, {n_actions}):
-    top = max(top, logits[option])
-total += top - logits[scored]
-s = 0.0
-for option in range({n_actions}):
-    logits[option] = math.exp(logits[option] - top)
-    s += logits[option]
-z *= s
-for option in range({n_actions}):
-    logits[option] /= s
-for k in range({n_parameters}):
-    mean[k] = 0.0
-    for option in range({n_actions}):
-        mean[k] += logits[option] * slopes[option, k]
-    g[k] += mean[k] - slopes[scored, k]
-for option in range({n_actions}):
-    for k in range({n_parameters}):
-        s = logits[option] * (slopes[option, k] - mean[k])
-        for j in range(k + 1):
-            h[j, k] += s * (slopes[option, j] - mean[j])
-"""
-MORE_CURVED = """
-h[{j}, {k}] -= curves[scored, {m}]
-for option in range({n_actions}):
-    h[{j}, {k}] += logits[option] * curves[option, {m}]
-"""
+SIGNALS = {
+    "reward": "received",
+    "outcome": "brought",
+    "chosen": "chosen",
+    "known": "known",
+    "option": "option",
+    "n_actions": "n_offered",
+}
+RESULTS = {0: "positions, out", 1: "nll, gradient", 2: "nll, gradient, hessian"}
+Index = Callable[[str], str]  # from a quantity's name to where its values of one option begin
 
 
-def kernel_source(model: SymbolicModel, n_actions: int) -> str:
+def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2) -> str:
     """Python source of a module with the function ``evaluate``.
 
     Models of the same form give the same text, whatever their symbols are called.
@@ -125,118 +42,370 @@ def kernel_source(model: SymbolicModel, n_actions: int) -> str:
         The model.
     n_actions : int
         Number of options.
+    order : {0, 1, 2}, default 2
+        Highest derivatives.
 
     Returns
     -------
     str
-        ``evaluate(parameters, group, choice, reward, outcome, inputs, lagged, target, sessions, groups, nll,
-        gradient, hessian)`` fills ``nll`` (n_rows,) and adds to ``gradient`` (n_rows, n_parameters) and ``hessian``
-        (n_rows, n_parameters, n_parameters) of rows of ``parameters``, each for the sessions of the participant
-        ``group``; the others are the fields of `spice.inference.generated.FlatTrials`.
+        ``evaluate(parameters, group, ..., nll, gradient, hessian)`` fills ``nll`` (n_rows,) and adds to ``gradient``
+        (n_rows, n_parameters) and ``hessian`` (n_rows, n_parameters, n_parameters) of rows of ``parameters``, each for
+        the sessions of the participant ``group``; in between stand the fields of
+        `spice.inference.general.flat_trials.FlatTrials`. With order 1 there is no ``hessian``. With order 0,
+        ``evaluate(..., positions, out)`` fills ``out`` (n_places, n_actions), from the row's place ``positions`` on,
+        with the logarithms of the probabilities of all options after each trial, scored or not.
     """
-    return _Writer(model, n_actions).source()
+    return _Writer(model, n_actions, order).source()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Where a quantity lies: its value, then its derivatives, ``size`` numbers each."""
+
+    offset: int
+    size: int
+    form: str  # "cells": by cell and option; "option": by option; "one"
+    grouping: int = -1
 
 
 class _Writer:
     """Writes the kernel of one model."""
 
-    def __init__(self, model: SymbolicModel, n_actions: int):
-        self._model, self._n_actions = model, n_actions
-        self._flow = Sensitivities(model)
-        self._logits = [self._flow.of(without_kinks(entry)) for entry in model.logits_of_options(n_actions)]
-        self._curved = sorted({pair for logit in self._logits for pair in logit.second})
+    def __init__(self, model: SymbolicModel, n_actions: int, order: int):
+        self._model, self._n_actions, self._order = model, n_actions, order
+        self._groupings = groupings(model)
+        self._flow = Sensitivities(list(model.parameters), order)
+        self._let = {name: part([value], f"let{k}") for k, (name, value) in enumerate(model.let.items())}
+        self._lines = [parted_line(line, f"line{k}") for k, line in enumerate(model.lines())]
+        self._choices = [part(c.expressions, f"choice{k}") for k, c in enumerate(model.choices(n_actions))]
+        self._previous = model.uses_previous()
+        self._find()
+        found = [[self._flow.of(entry) for entry in parted.rest] for parted in self._choices]
+        self._logits = found
+        self._slopes = sorted({k for logits in found for logit in logits for k in logit.first})
+        self._curved = sorted({pair for logits in found for logit in logits for pair in logit.second})
         self._names = {symbol(name): sympy.Symbol(f"p{k}") for k, name in enumerate(model.parameters)}
-        self._names |= {symbol(name): sympy.Symbol(f"u{k}") for k, name in enumerate(model.inputs)}
+        self._names |= {symbol(name): sympy.Symbol(f"u{k}") for k, name in enumerate(model.columns)}
         self._names |= {symbol(f"{name}_lag{n}"): sympy.Symbol(f"v{k}") for k, (name, n) in enumerate(model.lagged)}
         self._names |= {symbol(name): sympy.Symbol(local) for name, local in SIGNALS.items()}
-        self._places: dict[sympy.Symbol, int] = {}  # in x, of a state's value and derivatives
-        for number, state in enumerate(self._flow.states.values()):
-            for part in state:
-                name = "_".join([f"x{number}", *part.name.split("@")[1:]])
-                self._names[part] = sympy.Symbol(name)
-                self._places[self._names[part]] = len(self._places)
+        self._places: dict[str, tuple[str, int]] = {}  # by local name: the quantity, and which of its parts
+        for number, (quantity, parts) in enumerate(self._flow.quantities.items()):
+            for place, entry in enumerate(parts):
+                local = "_".join([f"x{number}", *entry.name.removeprefix(quantity).split("@")[1:]])
+                self._names[entry] = sympy.Symbol(local)
+                self._places[local] = (quantity, place)
+        self._blocks, self._size = self._lay_out()
+
+    # ------------------------------------------------------------------ what there is
+
+    def _find(self) -> None:
+        """All quantities and how they are set."""
+        model, flow = self._model, self._flow
+        for name, start in model.initial.items():
+            flow.add(name, part([start], "").rest[0])
+            for levels in self._levels(name):
+                flow.add(cell_name(name, levels), name)
+        for name in self._previous:
+            flow.add(PREVIOUS + name, name)
+        for name, parted in self._let.items():
+            flow.add(name, *parted.rest)
+        for line, _ in self._lines:
+            branches = [b for b in (line.chosen, line.unchosen, line.everywhere) if b is not None]
+            flow.add(line.state, *(branch.expression for branch in branches))
+        for over in self._overs():
+            flow.add_over(over)
+        flow.find()
+
+    def _overs(self) -> list[Over]:
+        groups = [p.overs for p in self._let.values()] + [overs for _, overs in self._lines]
+        return [over for group in [*groups, *(p.overs for p in self._choices)] for over in group]
+
+    def _levels(self, state: str) -> list[tuple[int, ...]]:
+        by = self._model.states[state].by
+        return list(np.ndindex(*(int(self._model.shown[name] or 1) for name in by))) if by else []
+
+    def _lay_out(self) -> tuple[dict[str, _Block], int]:
+        """Where each quantity lies in ``x``."""
+        blocks: dict[str, _Block] = {}
+        size, n = 0, self._n_actions
+        scalars = {over.name for over in self._overs() if over.kind.__name__ != "Softmax"}
+        for name, parts in self._flow.quantities.items():
+            state = name.partition("[")[0]
+            if state != name:  # in one cell: where the state's cell lies
+                own = blocks[state]
+                cell = [cell_name(state, levels) for levels in self._levels(state)].index(name)
+                blocks[name] = _Block(own.offset + cell * n, own.size, "option")
+                continue
+            state = name.removeprefix(PREVIOUS)
+            if state in self._model.states:
+                by = self._model.states[state].by
+                grouping = self._groupings.index(by) if by else -1
+                block = _Block(size, n * self._model.n_cells(state), "cells" if by else "option", grouping)
+            else:
+                block = _Block(size, 1, "one") if name in scalars else _Block(size, n, "option")
+            blocks[name] = block
+            size += block.size * len(list(parts))
+        return blocks, size
+
+    # ------------------------------------------------------------------ the whole
 
     def source(self) -> str:
-        n = len(self._model.parameters)
-        sizes = {"n_actions": self._n_actions, "n_parameters": n, "n_values": len(self._places)}
-        two = self._n_actions == 2
-        score = (TWO_OPTIONS if two else MORE_OPTIONS).strip().format(**sizes).splitlines()
-        for m, (j, k) in enumerate(self._curved):
-            score += (TWO_CURVED if two else MORE_CURVED).strip().format(j=j, k=k, m=m, **sizes).splitlines()
-        parts = {
-            "parameters": (2, [f"p{k} = parameters[row, {k}]" for k in range(n)]),
-            "start": (3, self._start()),
-            "inputs": (4, [f"u{k} = inputs[trial, {k}]" for k in range(len(self._model.inputs))]),
-            "lagged": (5, [f"v{k} = lagged[trial, option, {k}]" for k in range(len(self._model.lagged))]),
-            "updates": (5, self._updates()),
-            "logits": (5, self._logit_lines()),
-            "score": (4, score),
-        }
-        texts = {name: "\n".join(INDENT * depth + line for line in lines) for name, (depth, lines) in parts.items()}
-        return BEGINNING.format(n_curves=max(len(self._curved), 1), **sizes, **texts)
+        n, order = len(self._model.parameters), self._order
+        sizes = {"n_actions": self._n_actions, "n_parameters": n, "n_curves": max(len(self._curved), 1)}
+        scoring = self._score_lines()
+        trial = [*text.TRIAL.strip().splitlines(), f"n_offered = {float(self._n_actions)}"]
+        trial += [f"c{k} = cells[trial, {k}] * {self._n_actions}" for k in range(len(self._groupings))]
+        trial += self._copies()
+        updates = self._updates()
+        trial += ["if action >= 0:", *_indented(updates)] if updates else []
+        trial += scoring if order == 0 else ["if scored < 0:", INDENT + "continue", *scoring]
+        trial = self._with_inputs(trial)
+        body = [f"p{k} = parameters[row, {k}]" for k in range(n)]
+        body += ["for session in range(groups[group[row]], groups[group[row] + 1]):"]
+        body += _indented(self._start())
+        body += _indented(["for trial in range(sessions[session], sessions[session + 1]):", *_indented(trial)])
+        whole = text.WITH_DERIVATIVES[order].strip("\n")
+        whole = whole.replace("{body}", "\n".join(_indented(body))).format(**sizes)
+        head = text.HEAD.format(arrays=", ".join(text.ARRAYS), results=RESULTS[order], n_values=max(self._size, 1))
+        return head + "\n".join(_indented(whole.splitlines())) + "\n"
+
+    def _with_inputs(self, lines: list[str]) -> list[str]:
+        used = _names_in(lines)
+        inputs = [f"u{k} = inputs[trial, {k}]" for k in range(len(self._model.columns)) if f"u{k}" in used]
+        return [*inputs, *lines]
 
     def _start(self) -> list[str]:
         lines = []
-        for name, own in self._flow.states.items():
-            lines += self._assign(self._flow.start(name), [f"x[:, {self._place(part)}]" for part in own])
+        for name in self._model.states:
+            block, parts = self._blocks[name], self._flow.quantities[name]
+            first = part([self._model.initial[name]], "").rest
+            values = self._flow.filled(name, first[0])
+            where = [self._range(block, k) for k in range(len(list(parts)))]
+            lines += self._assign(values, where, self._no_index)
         return lines
 
+    @staticmethod
+    def _range(block: _Block, part_number: int) -> str:
+        first = block.offset + part_number * block.size
+        return f"x[{first}:{first + block.size}]"
+
+    def _copies(self) -> list[str]:
+        """Of states whose value before the trial is read."""
+        lines = []
+        for name in self._previous:
+            to, own = self._blocks[PREVIOUS + name], self._blocks[name]
+            n = own.size * len(list(self._flow.quantities[name]))
+            lines += [f"for i in range({n}):", f"{INDENT}x[{to.offset} + i] = x[{own.offset} + i]"]
+        return lines
+
+    # ------------------------------------------------------------------ updates
+
     def _updates(self) -> list[str]:
-        """Of one option."""
-        copies, chosen, others = [], [], []
-        for line in self._flow.lines:
-            if line.state.startswith(PREVIOUS):
-                copies += self._update(line.state, line.chosen)
-                continue
-            chosen += self._where_shown(self._update(line.state, line.chosen), line.chosen_needs)
-            others += self._where_shown(self._update(line.state, line.unchosen), line.unchosen_needs)
-        return [
-            *copies,
-            "if option == action:",
-            *_indented(chosen or ["pass"]),
-            "elif action >= 0:",
-            *_indented(others or ["pass"]),
-        ]
+        """Of one trial in which a choice was made."""
+        index, lines = self._index("c"), []
+        for name, parted in self._let.items():
+            lines += self._over_lines(parted.overs, index, "True")
+            body = self._set(name, parted.rest[0], index)
+            lines += self._loop(body)
+        block: list[Line] = []
+        for line, overs in self._lines:
+            if overs or line.everywhere is not None:
+                lines += self._cell_block(block, index) + self._over_lines(overs, index, "True")
+                block = []
+            if line.everywhere is not None:
+                lines += self._everywhere(line, line.everywhere)
+            else:
+                block.append(line)
+        return lines + self._cell_block(block, index)
+
+    def _cell_block(self, block: list[Line], index: Index) -> list[str]:
+        """Lines of which none reads other options: all of them, option by option."""
+        chosen: list[str] = []
+        others: list[str] = []
+        for line in block:
+            for lines, branch in ((chosen, line.chosen), (others, line.unchosen)):
+                if branch is not None:
+                    lines += self._ruled(line, branch, self._set(line.state, branch.expression, index))
+        body = ["if option == action:", *_indented(chosen)] if chosen else []
+        if others:
+            body += ["else:" if chosen else "if option != action:", *_indented(others)]
+        return self._loop(body) if body else []
+
+    def _everywhere(self, line: Line, branch: Branch) -> list[str]:
+        """All cells of a state: in one go if nothing of a single option is read."""
+        by, n = self._model.states[line.state].by, self._n_actions
+        same = [name for name, state in self._model.states.items() if state.by == by]
+        same += [PREVIOUS + name for name in same]
+        usual = self._index("c")
+        size = self._blocks[line.state].size
+
+        def index(name: str) -> str:
+            return f"{self._blocks[name].offset} + i" if name in same else usual(name)
+
+        body = self._set(line.state, branch.expression, index)
+        if _names_in(body) & {"option", "chosen", "brought", *(f"v{k}" for k in range(len(self._model.lagged)))}:
+            grouping = self._groupings.index(by)
+            inner = [f"here = first == c{grouping}", "i = first + option", *self._ruled(line, branch, body)]
+            loop = [f"for first in range(0, {size}, {n}):", *_indented(self._loop(inner, only_here=True))]
+            return loop
+        return self._ruled(line, branch, [f"for i in range({size}):", *_indented(body)])
 
     @staticmethod
-    def _where_shown(lines: list[str], needs_outcome: bool) -> list[str]:
-        return ["if shown:", *_indented(lines)] if needs_outcome and lines else lines
+    def _ruled(line: Line, branch: Branch, lines: list[str]) -> list[str]:
+        """Under the line's condition, and where it has what it needs."""
+        conditions = [] if line.rule is None else [f"rules[trial, {line.rule}]"]
+        conditions += {"shown": ["shown"], "known": ["known != 0.0"], None: []}[branch.needs]
+        return [f"if {' and '.join(conditions)}:", *_indented(lines)] if conditions else lines
 
-    def _update(self, state: str, expression: sympy.Expr | None) -> list[str]:
-        if expression is None:
-            return []
-        places = [f"x[option, {self._place(part)}]" for part in self._flow.states[state]]
-        return self._assign(self._flow.next(state, expression), places)
+    # ------------------------------------------------------------------ choices
 
-    def _logit_lines(self) -> list[str]:
+    def _score_lines(self) -> list[str]:
+        lines = [f"d{k} = next_cells[trial, {k}] * {self._n_actions}" for k in range(len(self._groupings))]
+        if self._model.available:
+            lines += ["n_offered = 0.0", f"for option in range({self._n_actions}):"]
+            lines += [INDENT + "n_offered += offered[trial, option]"]
+        blocks = []
+        for k, parted in enumerate(self._choices):
+            blocks.append(self._over_lines(parted.overs, self._index("d"), self._offered) + self._logit_lines(k))
+        if len(blocks) == 1:
+            lines += blocks[0]
+        else:
+            for k, block in enumerate(blocks):
+                lines += [f"{'elif' if k else 'if'} kind[trial] == {k}:", *_indented(block)]
+        score = self._score_text()
+        if self._order > 0:
+            return [*lines, *score]
+        fill = [f"for option in range({self._n_actions}):", INDENT + "out[place, option] = math.nan"]
+        return [*lines, "if kind[trial] >= 0:", *_indented(score), "else:", *_indented(fill), "place += 1"]
+
+    @property
+    def _offered(self) -> str:
+        return "offered[trial, option]" if self._model.available else "True"
+
+    def _score_text(self) -> list[str]:
+        n = len(self._model.parameters)
+        sizes = {"n_actions": self._n_actions, "n_parameters": n, "offered": self._offered}
+        two = self._n_actions == 2 and not self._model.available
+        if self._model.probabilities is not None:
+            parts = [text.PROBABILITIES, text.PROBABILITY + text.PROBABILITY_SLOPES]
+            parts.append(parts[1] + text.PROBABILITY_CURVES)
+            curved = text.PROBABILITY_CURVED
+        elif two:
+            parts = [text.LOGARITHMS, text.TWO_OPTIONS + text.TWO_SLOPES, text.TWO_OPTIONS + text.TWO_CURVES]
+            curved = text.TWO_CURVED
+        else:
+            parts = [text.LOGARITHMS, text.MORE_OPTIONS, text.MORE_OPTIONS + text.MORE_CURVES]
+            curved = text.MORE_CURVED
+        lines = parts[self._order].format(**sizes).splitlines()
+        for m, (j, k) in enumerate(self._curved):
+            lines += curved.format(j=j, k=k, m=m, **sizes).splitlines()
+        lines = [line for line in lines if line.strip()]
+        return lines + (text.KEEP_FINITE.strip().splitlines() if self._order else [])
+
+    def _logit_lines(self, kind: int) -> list[str]:
         """Of one option; by cases where options differ."""
         groups: dict[sympy.Expr, list[int]] = {}
-        for option, logit in enumerate(self._logits):
+        for option, logit in enumerate(self._logits[kind]):
             groups.setdefault(logit.value, []).append(option)
-        blocks = [(options, self._logit(self._logits[options[0]])) for options in groups.values()]
+        blocks = [(options, self._logit(self._logits[kind][options[0]])) for options in groups.values()]
         if len(blocks) == 1:
-            return blocks[0][1]
+            return self._loop(blocks[0][1], learning=False)
         lines: list[str] = []
         for options, block in blocks:
             condition = " or ".join(f"option == {option}" for option in options)
             lines += [f"{'elif' if lines else 'if'} {condition}:", *_indented(block)]
-        return lines
+        return self._loop(lines, learning=False)
 
     def _logit(self, logit: Derivatives) -> list[str]:
-        places = ["logits[option]", *(f"slopes[option, {k}]" for k in logit.first)]
-        return self._assign(logit, [*places, *(f"curves[option, {self._curved.index(pair)}]" for pair in logit.second)])
+        """An option's logit and its derivatives: all that any option's or any kind's has."""
+        zero = sympy.Integer(0)
+        values = [logit.value, *(logit.first.get(k, zero) for k in self._slopes)]
+        values += [logit.second.get(pair, zero) for pair in self._curved]
+        places = ["logits[option]", *(f"slopes[option, {k}]" for k in self._slopes)]
+        places += [f"curves[option, {m}]" for m in range(len(self._curved))]
+        return self._assign(values, places, self._index("d"))
 
-    def _place(self, part: sympy.Symbol) -> int:
-        return self._places[self._names[part]]
+    # ------------------------------------------------------------------ pieces
 
-    def _assign(self, expressions: Iterable[sympy.Expr], places: Sequence[str]) -> list[str]:
+    def _over_lines(self, overs: Sequence[Over], index: Index, offered: str) -> list[str]:
+        """Functions of all options."""
+        lines = []
+        for over in overs:
+            inner = over.name + ".in"
+            learning = index("") == "c"
+            lines += self._loop(self._set(inner, over.inner, index), learning=learning)
+            lines += reduce_lines(over, self._flow.quantities, self._offsets, self._n_actions, offered)
+        return lines
+
+    def _offsets(self, quantity: str) -> list[int]:
+        """Where a quantity's value and derivatives begin."""
+        block = self._blocks[quantity]
+        return [block.offset + k * block.size for k in range(len(list(self._flow.quantities[quantity])))]
+
+    def _set(self, quantity: str, expression: sympy.Expr, index: Index) -> list[str]:
+        values = self._flow.filled(quantity, expression)
+        block = self._blocks[quantity]
+        places = [_at(index(quantity), k * block.size) for k in range(len(list(values)))]
+        return self._assign(values, places, index)
+
+    def _index(self, cell: str) -> Index:
+        """Places of an option's own values, in the cell that ``cell`` stands for; that itself for no name."""
+
+        def index(name: str) -> str:
+            if not name:
+                return cell
+            block = self._blocks[name]
+            if block.form == "one":
+                return f"{block.offset}"
+            inner = f"{cell}{block.grouping} + option" if block.form == "cells" else "option"
+            return f"{block.offset} + {inner}"
+
+        return index
+
+    @staticmethod
+    def _no_index(name: str) -> str:
+        raise AssertionError(f"{name} is read before the session's start")
+
+    def _loop(self, body: list[str], learning: bool = True, only_here: bool = False) -> list[str]:
+        """Over options, with what the body reads of each one's trial."""
+        used = _names_in(body)
+        lines = []
+        here = "here and " if only_here else ""
+        if "chosen" in used:
+            lines.append(f"chosen = 1.0 if {here}option == action else 0.0")
+        if used & {"brought", "shown"}:
+            seen = "if here else math.nan" if only_here else "" if learning else "if action >= 0 else math.nan"
+            lines += [f"brought = outcome[trial, option] {seen}".rstrip()]
+            lines += ["shown = brought == brought", "brought = brought if shown else 0.0"]
+        lines += [f"v{k} = lagged[trial, option, {k}]" for k in range(len(self._model.lagged)) if f"v{k}" in used]
+        if only_here:  # the first line of the body says where here is
+            lines = [body[0], *lines, *body[1:]]
+        else:
+            lines += body
+        return [f"for option in range({self._n_actions}):", *_indented(lines)]
+
+    def _assign(self, expressions: Iterable[sympy.Expr], places: Sequence[str], index: Index) -> list[str]:
         """Assignments to places, of expressions that read x as it was before."""
         renamed = [expression.xreplace(self._names) for expression in expressions]
         steps, results = sympy.cse(renamed, symbols=sympy.numbered_symbols("t"), order="canonical")
-        read = sorted({s.name for e in renamed for s in e.free_symbols if s in self._places})
-        lines = [f"{name} = x[option, {self._places[sympy.Symbol(name)]}]" for name in read]
+        read = sorted({s.name for e in renamed for s in e.free_symbols if s.name in self._places})
+        lines = []
+        for name in read:
+            quantity, k = self._places[name]
+            lines.append(f"{name} = {_at(index(quantity), k * self._blocks[quantity].size)}")
         lines += [f"{name} = {_code(step)}" for name, step in steps]
         return lines + [f"{place} = {_code(result)}" for place, result in zip(places, results, strict=True)]
+
+
+def _at(index: str, further: int) -> str:
+    """A place in ``x``; numbers first, added up."""
+    first, _, rest = index.partition(" + ")
+    number = int(first) + further
+    return f"x[{number} + {rest}]" if rest and number else f"x[{rest or number}]"
+
+
+def _names_in(lines: Iterable[str]) -> set[str]:
+    return {name for line in lines for name in re.findall(r"[A-Za-z_]\w*", line)}
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

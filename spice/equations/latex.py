@@ -5,6 +5,7 @@ from typing import Any
 
 import sympy
 from sympy.printing.latex import LatexPrinter
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
@@ -21,7 +22,17 @@ class _TermOrder:
 
 
 class _Latex(_TermOrder, LatexPrinter):
-    pass
+    def _print_SumActions(self, expr: sympy.Expr) -> str:  # noqa: N802, sympy's names
+        return rf"\sum_{{\mathrm{{options}}}} {self.parenthesize(expr.args[0], PRECEDENCE['Mul'])}"
+
+    def _print_MaxActions(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return rf"\max_{{\mathrm{{options}}}} {self.parenthesize(expr.args[0], PRECEDENCE['Mul'])}"
+
+    def _print_Softmax(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return rf"\mathrm{{softmax}}\left({self.doprint(expr.args[0])}\right)"
+
+    def _print_InCell(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return rf"{self.doprint(expr.args[0])}\left[{', '.join(map(self.doprint, expr.args[1:]))}\right]"
 
 
 class _Text(_TermOrder, StrPrinter):
@@ -38,7 +49,25 @@ class _Text(_TermOrder, StrPrinter):
     def _call(self, expr: sympy.Expr) -> str:
         return f"{type(expr).__name__.lower()}({', '.join(map(self.doprint, expr.args))})"
 
-    _print_Min = _print_Max = _print_Abs = _call  # noqa: N815
+    def _print_SumActions(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return f"sum_actions({self.doprint(expr.args[0])})"
+
+    def _print_MaxActions(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return f"max_actions({self.doprint(expr.args[0])})"
+
+    def _print_InCell(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return f"{self.doprint(expr.args[0])}[{', '.join(map(self.doprint, expr.args[1:]))}]"
+
+    def _print_And(self, expr: sympy.Basic) -> str:  # noqa: N802
+        return " and ".join(f"({self.doprint(arg)})" for arg in expr.args)
+
+    def _print_Or(self, expr: sympy.Basic) -> str:  # noqa: N802
+        return " or ".join(f"({self.doprint(arg)})" for arg in expr.args)
+
+    def _print_Not(self, expr: sympy.Basic) -> str:  # noqa: N802
+        return f"not ({self.doprint(expr.args[0])})"
+
+    _print_Min = _print_Max = _print_Abs = _print_Softmax = _call  # noqa: N815
 
 
 def rounded(expression: sympy.Expr, digits: int) -> sympy.Expr:
@@ -46,7 +75,7 @@ def rounded(expression: sympy.Expr, digits: int) -> sympy.Expr:
     return expression.xreplace({n: sympy.Float(n, digits) for n in expression.atoms(sympy.Float)})
 
 
-def text_expression(expression: sympy.Expr) -> str:
+def text_expression(expression: sympy.Basic) -> str:
     """An expression in the notation of `parse_expression`, which reads it back."""
     return _Text({"full_prec": False}).doprint(expression)
 
@@ -68,7 +97,7 @@ def latex_name(name: str) -> str:
     return letter + (rf"_{{{', '.join(parts)}}}" if parts else "")
 
 
-def latex_expression(expression: sympy.Expr, digits: int = 3, names: Mapping[str, str] | None = None) -> str:
+def latex_expression(expression: sympy.Basic, digits: int = 3, names: Mapping[str, str] | None = None) -> str:
     """An expression as LaTeX.
 
     Parameters
@@ -83,4 +112,4 @@ def latex_expression(expression: sympy.Expr, digits: int = 3, names: Mapping[str
     own = names or {}
     symbols = {entry: own.get(entry.name) or latex_name(entry.name) for entry in expression.free_symbols}
     printer = _Latex({"symbol_names": symbols, "mul_symbol": r"\,", "full_prec": False})
-    return printer.doprint(rounded(expression, digits))
+    return printer.doprint(rounded(expression, digits) if isinstance(expression, sympy.Expr) else expression)

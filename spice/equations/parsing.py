@@ -16,6 +16,28 @@ def where(condition: sympy.Basic, yes: sympy.Expr, no: sympy.Expr) -> sympy.Expr
     return sympy.Piecewise((yes, condition), (no, True))
 
 
+class OverActions(sympy.Function):
+    """A function of an expression's values for all options."""
+
+    nargs = (1,)
+
+
+class SumActions(OverActions):
+    """Sum over all options."""
+
+
+class MaxActions(OverActions):
+    """Maximum over all options."""
+
+
+class Softmax(OverActions):
+    """exp of the option's own value, over the sum of all options' (of those on offer)."""
+
+
+class InCell(sympy.Function):
+    """A state's value, the option's own, in one cell: ``q[1]`` is InCell(q, 1)."""
+
+
 FUNCTIONS: dict[str, tuple[Callable, int | None]] = {  # with the number of arguments, None for two and more
     "exp": (sympy.exp, 1),
     "log": (sympy.log, 1),
@@ -25,6 +47,9 @@ FUNCTIONS: dict[str, tuple[Callable, int | None]] = {  # with the number of argu
     "min": (sympy.Min, None),
     "max": (sympy.Max, None),
     "where": (where, 3),
+    "sum_actions": (SumActions, 1),
+    "max_actions": (MaxActions, 1),
+    "softmax": (Softmax, 1),
 }
 _BINARY: dict[type, Callable] = {
     ast.Add: lambda a, b: a + b,
@@ -50,8 +75,9 @@ def symbol(name: str) -> sympy.Symbol:
 def parse_expression(text: str) -> sympy.Expr:
     """Read an expression such as ``"q + alpha * (reward - q)"``.
 
-    Known are numbers, names, + - * / **, comparisons, and the functions exp, log, sqrt, abs, tanh, min, max and
-    ``where(condition, a, b)``.
+    Known are numbers, names, + - * / **, comparisons (also joined by and, or, not), the functions exp, log, sqrt, abs,
+    tanh, min, max and ``where(condition, a, b)``; ``sum_actions(a)`` and ``max_actions(a)``, sum and maximum over all
+    options, and ``softmax(a)``, exp(a) over its sum; ``q[1]``, the option's value of a state in another cell.
 
     Parameters
     ----------
@@ -68,18 +94,45 @@ def parse_expression(text: str) -> sympy.Expr:
     ConfigError
         If there is anything else in it.
     """
+    found = _parse(text)
+    if not isinstance(found, sympy.Expr) or found.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
+        raise ConfigError(f"{text!r} has no real value; look for a division by zero, or a comparison without where.")
+    return found
+
+
+def parse_condition(text: str) -> sympy.Basic:
+    """Read a condition such as ``"step == 1"``.
+
+    Parameters
+    ----------
+    text : str
+        Comparisons, also joined by and, or, not.
+
+    Returns
+    -------
+    sympy.Basic
+        A relation, or a Boolean expression of some.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    found = _parse(text)
+    if isinstance(found, sympy.Expr):
+        raise ConfigError(f"{text!r} is no condition; write a comparison, such as 'step == 1'.")
+    return found
+
+
+def _parse(text: str) -> sympy.Basic:
     if len(text) > LONGEST:
         raise ConfigError(f"an expression has {len(text)} characters, but at most {LONGEST} are read; split it.")
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-        found = _read(node, text)
+        return _read(ast.parse(text.strip(), mode="eval").body, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{text!r} cannot be read as an expression: check its parentheses and operators.") from error
-    if not isinstance(found, sympy.Expr) or found.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
-        raise ConfigError(f"{text!r} has no real value; look for a division by zero, or a comparison without where.")
-    return found
 
 
 def _read(node: ast.AST, text: str) -> sympy.Basic:
@@ -102,6 +155,14 @@ def _read(node: ast.AST, text: str) -> sympy.Basic:
             return _BINARY[type(operation)](_value(left, text), _value(right, text))
         case ast.Compare(left=left, ops=[operation], comparators=[right]) if type(operation) in _COMPARISONS:
             return _COMPARISONS[type(operation)](_value(left, text), _value(right, text))
+        case ast.BoolOp(op=operation, values=parts):
+            return (sympy.And if isinstance(operation, ast.And) else sympy.Or)(*(_condition(p, text) for p in parts))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return sympy.Not(_condition(operand, text))
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Tuple(elts=levels)):
+            return InCell(symbol(name), *(_level(level, text) for level in levels))
+        case ast.Subscript(value=ast.Name(id=name), slice=level):
+            return InCell(symbol(name), _level(level, text))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             return _call(name, arguments, text)
     part = ast.get_source_segment(text.strip(), node) if isinstance(node, ast.expr) else None
@@ -116,6 +177,20 @@ def _value(node: ast.AST, text: str) -> sympy.Expr:
     if not isinstance(found, sympy.Expr):
         raise ConfigError(f"a comparison in {text!r} stands where a number must: write where(comparison, 1, 0).")
     return found
+
+
+def _condition(node: ast.AST, text: str) -> sympy.Basic:
+    found = _read(node, text)
+    if isinstance(found, sympy.Expr):
+        raise ConfigError(f"and, or and not in {text!r} must join comparisons, such as a == 1 and b > 0.")
+    return found
+
+
+def _level(node: ast.AST, text: str) -> sympy.Integer:
+    match node:
+        case ast.Constant(value=int() as value) if not isinstance(value, bool):
+            return sympy.Integer(value)
+    raise ConfigError(f"a cell in {text!r} is named by its levels, whole numbers from 0 on: q[1], or q[0, 2].")
 
 
 def _number(value: float, text: str) -> sympy.Expr:

@@ -217,8 +217,8 @@ def _updates(
             lines[where] = branch[name].xreplace(names)
         needs = [skips.get((name, where), False) for where in ("chosen", "unchosen")]
         if len(lines) == 2 and lines["chosen"] == lines["unchosen"] and needs[0] == needs[1]:
-            lines = {"all": lines["chosen"]}
-        found += [Update(name, where, e, needs[where == "unchosen"]) for where, e in lines.items()]
+            lines = {"everywhere": lines["chosen"]}
+        found += [Update(name, where, e, None, needs[where == "unchosen"]) for where, e in lines.items()]
     return found
 
 

@@ -9,7 +9,7 @@ import sympy
 import torch
 from matplotlib.mathtext import MathTextParser
 
-from spice.equations import Equation, Parameter, State, SymbolicModel, with_equations
+from spice.equations import Equation, Parameter, State, SymbolicModel, Update, with_equations
 from spice.equations.evaluate import run_symbolic
 from spice.equations.latex import latex_expression, latex_name, text_expression
 from spice.equations.parsing import parse_expression
@@ -63,7 +63,7 @@ def test_expressions_have_the_value_of_pythons(text, value):
     [
         "__import__('os').system('true')",
         "q.real",
-        "q[0]",
+        "q['a']",
         "lambda: 1",
         "[q for q in r]",
         "f'{q}'",
@@ -151,7 +151,7 @@ def test_all_problems_at_once():
         "'alpa' in the updates or logits is not known (did you mean 'alpha'?)",
         "'start' in start values is not known",
         "an update sets 'p', which is no state.",
-        "an update of 'p' is for 'here'; choose one of chosen, unchosen, all.",
+        "an update of 'p' is for 'here'; choose one of chosen, unchosen, cell, everywhere.",
         "the state 'k' is never updated",
         "the parameter 'alpha' is never used; remove it.",
         "the parameter 'alpha' has low=1 and high=0",
@@ -187,7 +187,7 @@ RICH = SymbolicModel(
     updates=[
         ("q", "chosen", "q + alpha_reward * (reward - q) / (1 + previous_x_value_choice ** 2)"),
         ("q", "unchosen", "(1 - forget) * q + where(outcome > 0, kappa_2, 0) * max(q, abs(outcome))"),
-        ("x_value_choice", "all", "x_value_choice + 0.12345678 * (chosen - x_value_choice)"),
+        ("x_value_choice", "everywhere", "x_value_choice + 0.12345678 * (chosen - x_value_choice)"),
     ],
     logits=["beta * q + x_value_choice", "beta * q + x_value_choice + exp(-bias) + effort_2"],
     parameters={n: Parameter() for n in ("q_0", "alpha_reward", "forget", "kappa_2", "beta", "bias")},
@@ -309,7 +309,8 @@ def test_updates_are_applied_in_order(random_data):
 
     def logits(second):
         states = {"a": State(1.0), "b": State(0.0)}
-        return run_symbolic(SymbolicModel(states, [("a", "all", "2 * a"), ("b", "all", second)], "b", {}), data, {})
+        updates = [("a", "everywhere", "2 * a"), ("b", "everywhere", second)]
+        return run_symbolic(SymbolicModel(states, updates, "b", {}), data, {})
 
     steps = np.arange(1.0, 7.0)
     np.testing.assert_allclose(logits("a")[0, :, 0], 2**steps)
@@ -318,14 +319,14 @@ def test_updates_are_applied_in_order(random_data):
 
 
 def test_unknown_rewards_and_missing_trials(random_data):
-    """Lines of the chosen option that need the reward are left out; all else reads 0; missing trials change nothing."""
+    """Lines that need the reward are left out where it is unknown; missing trials change nothing."""
     data = random_data(6, 12, missing=0.2, unknown=0.4)
     states = {name: State(1.0) for name in ("reads", "needs", "counts", "others")}
     model = SymbolicModel(
         states,
         [
             ("reads", "chosen", "reads + 1 + 0 * outcome + reward"),
-            ("needs", "chosen", "needs + 1", True),
+            Update("needs", "chosen", "needs + 1", needs_outcome=True),
             ("counts", "chosen", "counts + 1"),
             ("others", "unchosen", "others + 1 + reward"),
         ],
@@ -336,7 +337,7 @@ def test_unknown_rewards_and_missing_trials(random_data):
     found = run_symbolic(model, data, {})
     chosen = data.xs[..., :2].numpy() == 1
     known = chosen & ~np.isnan(data.xs[..., 2:4].numpy())
-    others = data.observed.numpy()[..., None] & ~chosen
+    others = known.any(-1, keepdims=True) & ~chosen
     counts = [np.cumsum(part, axis=1) + 1 for part in (known, known, chosen, others)]
     np.testing.assert_allclose(found, sum(c * 100**k for k, c in enumerate(counts)))
     assert (chosen & ~known).any() and not data.observed.all()

@@ -131,7 +131,8 @@ def test_rescorla_wagner_reads_as_it_was_written():
     constant, own, gain = symbols(f"{prefix}_constant {prefix}_self {prefix}_reward")
     assert found.to_sympy() == {
         "initial": {"x_value_reward": sympy.Float(0.5)},
-        "updates": [("x_value_reward", "chosen", constant + own * x + gain * reward, True)],
+        "let": {},
+        "updates": [("x_value_reward", "chosen", constant + own * x + gain * reward, None, True)],
         "logits": x,
     }
     assert list(found.values()) == [str(constant), str(own), str(gain)]

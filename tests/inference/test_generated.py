@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from spice.equations import Equation, Parameter, State, SymbolicModel, compiled, with_equations
+from spice.equations import Equation, Parameter, State, SymbolicModel, Update, compiled, with_equations
 from spice.equations.codegen import kernel_source
 from spice.equations.evaluate import run_symbolic
 from spice.equations.tracing import trace
@@ -40,11 +40,16 @@ def everything(n_actions: int) -> SymbolicModel:
     return SymbolicModel(
         states={"q": State("start * start"), "k": State(0.1), "h": State(0.0)},
         updates=[
-            ("k", "all", "k + rate * (chosen - k) * exp(-previous_q)"),
+            ("k", "everywhere", "k + rate * (chosen - k) * exp(-previous_q)"),
             ("q", "chosen", "q + 1 / (1 + exp(-alpha)) * (reward - q) * sqrt(1 + k ** 2) + 0.1 * h"),
             ("q", "unchosen", "(1 - rate / 2) * q + where(outcome > 0.5, abs(outcome - q), min(q, k, 0.2)) * rate"),
-            ("h", "chosen", "log(1 + q ** 2) - 0.5 * h", True),
-            ("h", "unchosen", "max(q, h) / (1 + kappa ** 2) + 0.1 * reward_lag2 * effort_lag1 - 0.1 * known", True),
+            Update("h", "chosen", "log(1 + q ** 2) - 0.5 * h", needs_outcome=True),
+            Update(
+                "h",
+                "unchosen",
+                "max(q, h) / (1 + kappa ** 2) + 0.1 * reward_lag2 * effort_lag1 - 0.1 * known",
+                needs_outcome=True,
+            ),
         ],
         logits=[logit] + [f"{logit} + bias_{k} * (1 + 0.1 * h)" for k in range(1, n_actions)],
         parameters={
@@ -253,7 +258,9 @@ def test_a_model_without_parameters(random_data):
 
 def test_only_what_can_differ_from_zero_is_carried():
     source = kernel_source(rescorla_wagner(), 2)
-    assert "np.empty((2, 3))" in source  # q, dq/dalpha and its second derivative: beta is not in the update
+    assert (
+        "x = np.zeros(6)" in source
+    )  # of two options: q, dq/dalpha and its second derivative: beta is not in the update
 
 
 # ---------------------------------------------------------------------- the cache
@@ -282,7 +289,7 @@ choice, reward = np.array({choices}), np.array({rewards})
 xs = np.concatenate([choice, reward, np.zeros((*choice.shape[:2], 1))], -1)
 likelihood = GeneratedLikelihood(model, DatasetRNN(xs[:, :-1], choice[:, 1:]))
 found = likelihood(np.array([[0.3, 2.0]]))
-stats = likelihood._kernel.stats
+stats = likelihood._kernel(2).stats
 print(found.nll[0].hex(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 

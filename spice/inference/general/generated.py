@@ -1,48 +1,16 @@
 """Likelihood of any symbolic model with exact gradient and Hessian, by code that is generated for it."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from spice.equations.symbolic import SymbolicModel
-from spice.inference.build import trials_in_use
+from spice.inference.general.flat_trials import FlatTrials, flatten
 from spice.inference.threads import Threads
 from spice.resources.dataset import DatasetRNN
 
-
-@dataclass(frozen=True)
-class FlatTrials:
-    """All trials, session after session, the sessions of a participant in a row.
-
-    Attributes
-    ----------
-    choice : np.ndarray of int16, shape (n_trials,)
-        The choice; -1 where there was none.
-    reward : np.ndarray, shape (n_trials,)
-        What it brought; NaN where that is unknown.
-    outcome : np.ndarray, shape (n_trials, n_actions)
-        What each option brought; NaN where it was not shown.
-    inputs : np.ndarray, shape (n_trials, n_inputs)
-        Further columns that the model reads.
-    lagged : np.ndarray, shape (n_trials, n_actions, n_lagged)
-        Signals of earlier trials that the model reads.
-    target : np.ndarray of int16, shape (n_trials,)
-        The choice that follows; -1 where none is scored.
-    sessions : np.ndarray of int64, shape (n_sessions + 1,)
-        First trial of each session; at the end the number of trials.
-    groups : np.ndarray of int64, shape (n_groups + 1,)
-        First session of each participant; at the end the number of sessions.
-    """
-
-    choice: np.ndarray
-    reward: np.ndarray
-    outcome: np.ndarray
-    inputs: np.ndarray
-    lagged: np.ndarray
-    target: np.ndarray
-    sessions: np.ndarray
-    groups: np.ndarray
+MOST_PLACES = 2_000_000  # trials of all rows whose probabilities are held at once
 
 
 class Exact(NamedTuple):
@@ -86,18 +54,16 @@ class GeneratedLikelihood:
     """
 
     def __init__(self, model: SymbolicModel, dataset: DatasetRNN, n_threads: int | None = None):
-        from spice.equations.codegen import kernel_source  # sympy and the compiler take a while to import
-        from spice.equations.compiled import load_function
-
         self.names = tuple(model.parameters)
-        self.trials, self.participants = _flatten(model, dataset)
-        self._kernel = load_function(kernel_source(model, dataset.n_actions), "evaluate")
-        self._threads = Threads(np.diff(self.trials.sessions[self.trials.groups]), n_threads)
+        self._model, self._dataset = model, dataset
+        self.trials, self.participants = flatten(model, dataset)
+        self._arrays = self.trials.arrays()
+        self._kernels: dict[int, Callable] = {}
+        self._threads = Threads(np.diff(self.trials.ends), n_threads)
 
     def n_scored(self) -> np.ndarray:
         """Scored choices of each participant, shape (n_groups,)."""
-        scored = np.concatenate([[0], np.cumsum(self.trials.target >= 0)])
-        return np.diff(scored[self.trials.sessions[self.trials.groups]])
+        return self.trials.n_scored()
 
     def __call__(self, values: np.ndarray, group: np.ndarray | None = None) -> Exact:
         """Evaluate rows.
@@ -109,36 +75,96 @@ class GeneratedLikelihood:
         group : np.ndarray of int, shape (n_rows,), optional
             Participant of each row, by place in `participants`; default one row for each.
         """
-        values = np.ascontiguousarray(values, dtype=float)
-        n_rows, n = len(values), len(self.names)
-        group = np.arange(n_rows) if group is None else np.ascontiguousarray(group, dtype=np.int64)
-        nll, gradient, hessian = np.zeros(n_rows), np.zeros((n_rows, n)), np.zeros((n_rows, n, n))
-        trials = [getattr(self.trials, entry.name) for entry in fields(FlatTrials)]
+        values, group, n = *self._rows(values, group), len(self.names)
+        nll, gradient, hessian = np.zeros(len(values)), np.zeros((len(values), n)), np.zeros((len(values), n, n))
+        kernel = self._kernel(2)
 
         def evaluate(part: slice) -> None:
-            self._kernel(values[part], group[part], *trials, nll[part], gradient[part], hessian[part])
+            kernel(values[part], group[part], *self._arrays, nll[part], gradient[part], hessian[part])
 
         self._threads.run(evaluate, group)
         return Exact(np.where(np.isfinite(nll), nll, np.inf), gradient, hessian)
 
+    def gradient(self, values: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Negative log-likelihood and gradient alone, which is cheaper; arguments as for a call.
 
-def _flatten(model: SymbolicModel, dataset: DatasetRNN) -> tuple[FlatTrials, list[int]]:
-    """The trials up to the last one that matters of each session, and whose they are."""
-    from spice.equations.evaluate import read_trials
+        Returns
+        -------
+        nll : np.ndarray, shape (n_rows,)
+            Nats; infinite where states overflow.
+        gradient : np.ndarray, shape (n_rows, n_parameters)
+            Its gradient.
+        """
+        values, group = self._rows(values, group)
+        nll, gradient = np.zeros(len(values)), np.zeros((len(values), len(self.names)))
+        kernel = self._kernel(1)
 
-    dataset = dataset[dataset.participants.argsort(stable=True)]
-    trials = read_trials(model, dataset)
-    sessions, kept, target = trials_in_use(dataset)
-    participants, counts = dataset.participants.unique_consecutive(return_counts=True)
-    mask = kept.numpy()
-    flat = FlatTrials(
-        choice=trials.choice[mask].astype(np.int16),
-        reward=np.ascontiguousarray(trials.reward[mask]),
-        outcome=np.ascontiguousarray(trials.outcome[mask]),
-        inputs=np.ascontiguousarray(trials.inputs[mask]),
-        lagged=np.ascontiguousarray(trials.lagged[mask]),
-        target=target,
-        sessions=sessions,
-        groups=np.concatenate([[0], np.cumsum(counts.numpy())]).astype(np.int64),
-    )
-    return flat, participants.tolist()
+        def evaluate(part: slice) -> None:
+            kernel(values[part], group[part], *self._arrays, nll[part], gradient[part])
+
+        self._threads.run(evaluate, group)
+        return np.where(np.isfinite(nll), nll, np.inf), gradient
+
+    def log_probabilities(self, values: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
+        """Logarithm of the probability of each scored choice.
+
+        Returns
+        -------
+        np.ndarray, shape (n_rows, n_most)
+            By row, in the order of sessions and trials; NaN after the last one. ``n_most`` is the largest number of
+            scored choices of a participant.
+        """
+        values, group = self._rows(values, group)
+        ends, n_scored = self.trials.ends, self.n_scored()
+        found = np.full((len(values), n_scored.max(initial=0)), np.nan)
+        rows_at_once = max(1, MOST_PLACES // max(int(np.diff(ends).max(initial=1)), 1))
+        for first in range(0, len(values), rows_at_once):
+            part = slice(first, first + rows_at_once)
+            place, every = self._all_options(values[part], group[part], self.trials)
+            for row, person in enumerate(group[part]):
+                target = self.trials.target[ends[person] : ends[person + 1]]
+                own = every[place[row] : place[row + 1]]
+                found[first + row, : n_scored[person]] = own[np.arange(len(target)), target][target >= 0]
+        return found
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities of all options after each trial, scored or not.
+
+        Parameters
+        ----------
+        values : np.ndarray, shape (n_participants, n_parameters)
+            Parameters of each of `participants`.
+
+        Returns
+        -------
+        np.ndarray, shape (n_sessions, n_trials, n_actions)
+            By session of the dataset; NaN where the model makes no prediction.
+        """
+        trials, _ = flatten(self._model, self._dataset, whole=True)
+        order = self._dataset.participants.argsort(stable=True).numpy()
+        _, every = self._all_options(*self._rows(values, None), trials)
+        found = np.empty((*self._dataset.shape[:2], self._dataset.n_actions))
+        found[order] = np.exp(every).reshape(found.shape)
+        return found
+
+    def _rows(self, values: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        values = np.ascontiguousarray(values, dtype=float)
+        return values, np.arange(len(values)) if group is None else np.ascontiguousarray(group, dtype=np.int64)
+
+    def _all_options(self, values: np.ndarray, group: np.ndarray, trials: FlatTrials) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms of all options' probabilities, (n_places, n_actions), and where each row's begin."""
+        place = np.concatenate([[0], np.cumsum(np.diff(trials.ends)[group])]).astype(np.int64)
+        out = np.empty((place[-1], self._dataset.n_actions))
+        kernel, arrays = self._kernel(0), trials.arrays()
+        self._threads.run(lambda part: kernel(values[part], group[part], *arrays, place[:-1][part], out), group)
+        return place, out
+
+    def _kernel(self, order: int) -> Callable:
+        """Compiled when first asked for."""
+        if order not in self._kernels:
+            from spice.equations.codegen import kernel_source  # sympy and the compiler take a while to import
+            from spice.equations.compiled import load_function
+
+            source = kernel_source(self._model, self._dataset.n_actions, order)
+            self._kernels[order] = load_function(source, "evaluate")
+        return self._kernels[order]

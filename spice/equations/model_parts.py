@@ -1,0 +1,152 @@
+"""What a symbolic model is made of: states, parameters, updates, and the names that expressions may use."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sympy
+
+WHERE = {  # with how it reads
+    "chosen": "chosen option",
+    "unchosen": "other options",
+    "cell": "all options",
+    "everywhere": "everywhere",
+}
+SIGNALS = ("reward", "outcome", "chosen", "known", "option", "n_actions")  # of the trial; their names are taken
+LAGGED = ("reward", "outcome", "chosen")  # those that are also known of earlier trials
+
+
+@dataclass(frozen=True)
+class State:
+    """A latent variable, one value per option.
+
+    Attributes
+    ----------
+    initial : float or str
+        Value at the start of each session; an expression of parameters where it is one, or is made of some.
+    by : sequence of str, optional
+        Shown inputs: the state has one value per option for each combination of their levels (each *cell*).
+    """
+
+    initial: Any = 0.0
+    by: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "by", (self.by,) if isinstance(self.by, str) else tuple(self.by))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that differs between participants.
+
+    Attributes
+    ----------
+    low, high : float, optional
+        Bounds.
+    prior : str, optional
+        Prior of one participant's value, on the natural scale, such as ``"beta(1, 1)"``.
+    mean_prior, sd_prior : str, optional
+        Priors of the population's mean and standard deviation, on the scale that ``scale`` names.
+    scale : {"unconstrained", "natural"}, default "unconstrained"
+        Where participants are normally distributed: on the unconstrained scale (logit between two bounds, logarithm
+        from one bound on), or on the natural scale, truncated to the bounds.
+    value : float or mapping, optional
+        Its value where it is known: the same for everybody, or by the participant's label.
+    source : (str, str), optional
+        What it stands for in a traced model: (module, term), ("beta", state) or ("bias", "bias_1").
+    """
+
+    low: float | None = None
+    high: float | None = None
+    prior: str | None = None
+    mean_prior: str | None = None
+    sd_prior: str | None = None
+    scale: str = "unconstrained"
+    value: float | Mapping[Any, float] | None = None
+    source: tuple[str, str] | None = None
+
+
+class Update(NamedTuple):
+    """One line of a model.
+
+    Attributes
+    ----------
+    state : str
+        The state that is set.
+    where : {"chosen", "unchosen", "cell", "everywhere"}
+        For which options: the chosen one in the cell that was shown, the others there, both, or all in every cell.
+    expression : sympy.Expr
+        Its new value.
+    when : sympy.Basic, optional
+        Condition on the trial's inputs; the line is left out of other trials.
+    needs_outcome : bool, optional
+        Whether the line is left out for options whose own outcome is unknown. By default a line is left out where
+        what it reads, the reward or the own outcome, is unknown.
+    """
+
+    state: str
+    where: str
+    expression: sympy.Expr
+    when: sympy.Basic | None = None
+    needs_outcome: bool | None = None
+
+
+class Branch(NamedTuple):
+    """What an update is for one kind of options.
+
+    Attributes
+    ----------
+    expression : sympy.Expr
+        The new value.
+    needs : {None, "known", "shown"}
+        Left out where the reward is not known, or the option's own outcome not shown.
+    """
+
+    expression: sympy.Expr
+    needs: str | None = None
+
+
+class Line(NamedTuple):
+    """An update by kinds of options.
+
+    Attributes
+    ----------
+    state : str
+        The state that is set.
+    chosen, unchosen : Branch or None
+        For the option that was chosen, and for the others, in the cell that was shown; None where it stays.
+    everywhere : Branch or None
+        For all options of all cells (then there are no others).
+    rule : int or None
+        Number of the condition, in `SymbolicModel.conditions`, under which the line is used.
+    """
+
+    state: str
+    chosen: Branch | None = None
+    unchosen: Branch | None = None
+    everywhere: Branch | None = None
+    rule: int | None = None
+
+
+class Choices(NamedTuple):
+    """How choices are made, in trials of one kind.
+
+    Attributes
+    ----------
+    when : sympy.Basic or None
+        Condition on what is shown before the choice; None if there is one kind of trials only.
+    expressions : tuple of sympy.Expr, one per option
+        Logits or probabilities.
+    """
+
+    when: sympy.Basic | None
+    expressions: tuple[sympy.Expr, ...]
+
+
+def read_lag(name: str, inputs: Sequence[str]) -> tuple[str, int] | None:
+    """What a name such as ``reward_lag2`` stands for; None if it is no signal of an earlier trial."""
+    match = re.fullmatch(r"(.+)_lag([1-9]\d{0,3})", name)
+    if match is None or match[1] not in (*LAGGED, *inputs):
+        return None
+    return match[1], int(match[2])

@@ -1,0 +1,125 @@
+"""What is wrong with a symbolic model: everything at once."""
+
+import keyword
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import sympy
+
+from spice.equations.latex import PREVIOUS, text_expression
+from spice.equations.model_parts import SIGNALS, WHERE
+from spice.equations.parsing import FUNCTIONS, InCell
+from spice.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from spice.equations.symbolic import SymbolicModel
+
+
+def find_problems(model: "SymbolicModel") -> Iterator[str]:
+    """Sentences that each name a problem and the usual fix."""
+    yield from _names(model)
+    yield from _states(model)
+    yield from _symbols(model)
+    yield from _conditions(model)
+    yield from _cells(model)
+    yield from _parameters(model)
+    if (model.logits is None) == (model.probabilities is None):
+        yield "give either logits or probabilities."
+    sizes = {len(part) for part in model._choice_parts() if isinstance(part, tuple)}
+    if len(sizes) > 1:
+        yield f"logits are given for {' and '.join(map(str, sorted(sizes)))} options; give one for each option."
+
+
+def _names(model: "SymbolicModel") -> Iterator[str]:
+    groups = {
+        "state": list(model.states),
+        "parameter": list(model.parameters),
+        "input": list(model.inputs),
+        "shown input": list(model.shown),
+        "name in let": list(model.let),
+    }
+    seen: dict[str, str] = {name: "signal of the trial" for name in SIGNALS}
+    for kind, names in groups.items():
+        a_kind = f"an {kind}" if kind == "input" else f"a {kind}"
+        for name in names:
+            if not name.isidentifier() or keyword.iskeyword(name) or name in FUNCTIONS or name.startswith(PREVIOUS):
+                yield f"{name!r} cannot be the name of {a_kind}: use letters, digits and _, and no function's name."
+            elif name in seen:
+                yield f"the {kind} {name!r} has the name of a {seen[name]}; rename one of them."
+            seen.setdefault(name, kind)
+
+
+def _states(model: "SymbolicModel") -> Iterator[str]:
+    for update in model.updates:
+        if update.state not in model.states:
+            near = did_you_mean(update.state, list(model.states))
+            yield f"an update sets {update.state!r}, which is no state{near}."
+        if update.where not in WHERE:
+            yield f"an update of {update.state!r} is for {update.where!r}; choose one of {', '.join(WHERE)}."
+    updated = {update.state for update in model.updates}
+    for name in [name for name in model.states if name not in updated]:
+        yield f"the state {name!r} is never updated; make it a parameter, or add an update."
+    for name, levels in model.shown.items():
+        if levels is not None and not (isinstance(levels, int) and levels >= 1):
+            yield f"the shown input {name!r} has {levels!r} levels; give a whole number, or None for numbers."
+    for name, state in model.states.items():
+        for entry in state.by:
+            if not model.shown.get(entry):
+                near = did_you_mean(entry, list(model.shown))
+                yield f"the state {name!r} is by {entry!r}, which is no shown input with levels{near}."
+
+
+def _symbols(model: "SymbolicModel") -> Iterator[str]:
+    known = [*SIGNALS, *model.states, *(PREVIOUS + name for name in model.states), *model.parameters, *model.inputs]
+    known += [*model.shown, *(f"{name}_lag{n}" for name, n in model.lagged)]
+    above: list[str] = []
+    for name, value in model.let.items():
+        yield from _unknown(f"let ({name})", [value], [*known, *above])
+        above.append(name)
+    known += above
+    choices = [e for part in model._choice_parts() for e in (part if isinstance(part, tuple) else [part])]
+    yield from _unknown("the updates or logits", [*(u.expression for u in model.updates), *choices], known)
+    yield from _unknown("start values", model.initial.values(), list(model.parameters))
+
+
+def _unknown(place: str, expressions: Iterable[sympy.Basic], known: list[str]) -> Iterator[str]:
+    unknown = sorted({s.name for e in expressions for s in e.free_symbols if s.name not in known})
+    for name in unknown:
+        yield f"{name!r} in {place} is not known{did_you_mean(name, known)}; known are {', '.join(known)}."
+
+
+def _conditions(model: "SymbolicModel") -> Iterator[str]:
+    """Conditions are about the data alone: those of updates about their trial, those of choices about what is shown."""
+    yield from _unknown("when", model.conditions, [*model.inputs, *model.shown, "reward"])
+    for given in (model.logits, model.probabilities):
+        if isinstance(given, dict):
+            for name in sorted({s.name for when in given for s in when.free_symbols} & set(model.inputs)):
+                yield (
+                    f"a condition of choices reads {name!r}, an input seen with the outcome; if it is known before "
+                    "the choice, name it in shown."
+                )
+            rest = [when for when in given if not {s.name for s in when.free_symbols} & set(model.inputs)]
+            yield from _unknown("a condition of choices", rest, list(model.shown))
+
+
+def _cells(model: "SymbolicModel") -> Iterator[str]:
+    for expression in model.expressions():
+        for entry in expression.atoms(InCell):
+            state, levels = str(entry.args[0]), [int(level) for level in entry.args[1:]]
+            by = model.states[state].by if state in model.states else ()
+            sizes = [model.shown.get(name) or 0 for name in by]
+            if len(levels) != len(by) or any(not 0 <= a < n for a, n in zip(levels, sizes, strict=False)):
+                have = f"has cells by {', '.join(f'{n} ({k})' for n, k in zip(by, sizes, strict=True))}"
+                yield f"{text_expression(entry)} names no cell: {state} {have if by else 'has no cells'}."
+
+
+def _parameters(model: "SymbolicModel") -> Iterator[str]:
+    used = {s.name for e in [*model.expressions(), *model.initial.values()] for s in e.free_symbols}
+    for name, parameter in model.parameters.items():
+        if name not in used:
+            yield f"the parameter {name!r} is never used; remove it."
+        low, high = parameter.low, parameter.high
+        if low is not None and high is not None and not low < high:
+            yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
+        if parameter.scale not in ("unconstrained", "natural"):
+            yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."

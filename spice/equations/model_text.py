@@ -1,0 +1,60 @@
+"""Symbolic models as text and as LaTeX."""
+
+from typing import TYPE_CHECKING
+
+from spice.equations.latex import latex_expression, latex_name, text_expression
+from spice.equations.model_parts import WHERE
+
+if TYPE_CHECKING:
+    from spice.equations.symbolic import SymbolicModel
+
+
+def _where(model: "SymbolicModel", where: str, state: str) -> str:
+    """For which options; cells are named only where there are some."""
+    if not model.states[state].by:
+        return WHERE["cell" if where == "everywhere" else where]
+    return WHERE[where] if where == "everywhere" else f"{WHERE[where]}, cell shown"
+
+
+def model_text(model: "SymbolicModel") -> str:
+    """A model as lines of text."""
+    entries: list[tuple[str, str]] = []
+    for name, value in model.let.items():
+        entries.append(("let", f"{name} = {text_expression(value)}"))
+    for u in model.updates:
+        when = "" if u.when is None else f"   when {text_expression(u.when)}"
+        entries.append((_where(model, u.where, u.state), f"{u.state} ← {text_expression(u.expression)}{when}"))
+    for name, start in model.initial.items():
+        by = model.states[name].by
+        entries.append(("start", f"{name} = {text_expression(start)}" + (f"   by {', '.join(by)}" if by else "")))
+    kind = "logit" if model.probabilities is None else "probability"
+    for when, part in model.given_choices.items():
+        condition = "" if when is None else f"   when {text_expression(when)}"
+        for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
+            head = f"{kind} of option {option}" if isinstance(part, tuple) else kind
+            entries.append((head, text_expression(expression) + condition))
+    known = [f"{n} = {p.value:.4g}" for n, p in model.parameters.items() if isinstance(p.value, (int, float))]
+    if known:
+        entries.append(("parameters", ", ".join(known)))
+    width = max(*(len(head) for head, _ in entries), len(WHERE["chosen"]))
+    return "\n".join(f"{head:<{width}}  {text}" for head, text in entries)
+
+
+def model_latex(model: "SymbolicModel", digits: int = 3) -> str:
+    """A model as an ``aligned`` environment."""
+    lines = [rf"{latex_name(name)} &= {latex_expression(value, digits)}" for name, value in model.let.items()]
+    for u in model.updates:
+        when = "" if u.when is None else rf"\text{{ if }} {latex_expression(u.when, digits)}"
+        lines.append(
+            rf"{latex_name(u.state)} &\leftarrow {latex_expression(u.expression, digits)} && "
+            rf"\text{{{_where(model, u.where, u.state)}}}{when}"
+        )
+    for name, start in model.initial.items():
+        lines.append(rf"{latex_name(name)} &= {latex_expression(start, digits)} && \text{{at the start}}")
+    sign = r"\mathrm{logit}" if model.probabilities is None else "p"
+    for when, part in model.given_choices.items():
+        condition = "" if when is None else rf" && \text{{if }} {latex_expression(when, digits)}"
+        for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
+            index = rf"_{{{option}}}" if isinstance(part, tuple) else ""
+            lines.append(f"{sign}{index} &= {latex_expression(expression, digits)}{condition}")
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"

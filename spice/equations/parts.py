@@ -1,0 +1,39 @@
+"""Expressions taken apart: cases in place of kinks, symbols in place of what reads all options or other cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+
+from spice.equations.parsing import InCell, OverActions
+
+
+def without_kinks(expression: sympy.Expr) -> sympy.Expr:
+    """The same with min, max and abs as cases, whose derivatives are those of each case."""
+    real = {entry: sympy.Symbol(entry.name, real=True) for entry in expression.free_symbols}
+    found = expression.xreplace(real).rewrite((sympy.Min, sympy.Max, sympy.Abs), sympy.Piecewise)
+    return found.xreplace({entry: plain for plain, entry in real.items()})
+
+
+def over_actions_inside_out(
+    expression: sympy.Expr, name: str = "over"
+) -> tuple[list[tuple[sympy.Symbol, OverActions]], sympy.Expr]:
+    """Functions of all options, each with a symbol in its place; those that others read come first."""
+    found: list[tuple[sympy.Symbol, OverActions]] = []
+    while nodes := [n for n in expression.atoms(OverActions) if not n.args[0].has(OverActions)]:
+        node = min(nodes, key=str)
+        own = sympy.Symbol(f"{name}.{len(found)}")
+        found.append((own, node))
+        expression = expression.xreplace({node: own})
+    return found, expression
+
+
+def cells_as_symbols(expression: sympy.Expr) -> sympy.Expr:
+    """A state's values in other cells as symbols of that name: ``q[1]``."""
+    cells = expression.atoms(InCell)
+    return expression.xreplace({e: sympy.Symbol(cell_name(str(e.args[0]), e.args[1:])) for e in cells})
+
+
+def cell_name(state: str, levels: Sequence[Any]) -> str:
+    """How a state's value in one cell is written."""
+    return f"{state}[{', '.join(map(str, levels))}]"

@@ -1,0 +1,177 @@
+"""Trials as a symbolic model reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+from spice.equations.symbolic import SymbolicModel
+from spice.errors import DataError, join_problems
+from spice.resources.columns import NEXT
+from spice.resources.dataset import DatasetRNN
+
+OFFERED = "available"  # available_0 ... say which options are on offer
+
+
+@dataclass(frozen=True)
+class ModelTrials:
+    """Trials as a symbolic model reads them.
+
+    Attributes
+    ----------
+    choice : np.ndarray of int, shape (n_sessions, n_trials)
+        The choice; -1 where there was none.
+    reward : np.ndarray, shape (n_sessions, n_trials)
+        What the chosen option brought; NaN where it is unknown.
+    outcome : np.ndarray, shape (n_sessions, n_trials, n_actions)
+        What each option brought; NaN where it was not shown.
+    inputs : np.ndarray, shape (n_sessions, n_trials, n_columns)
+        The further columns that the model reads (`SymbolicModel.columns`), 0 where missing.
+    lagged : np.ndarray, shape (n_sessions, n_trials, n_actions, n_lagged)
+        The signals of earlier trials that the model reads.
+    cells, next_cells : np.ndarray of int, shape (n_sessions, n_trials, n_groupings)
+        Number of the cell that was shown, and of the one shown before the coming choice, by `groupings`.
+    rules : np.ndarray of bool, shape (n_sessions, n_trials, n_conditions)
+        Whether each condition of updates holds.
+    kind : np.ndarray of int, shape (n_sessions, n_trials)
+        Which logits the coming choice follows; -1 where none.
+    offered : np.ndarray of bool, shape (n_sessions, n_trials, n_actions)
+        Which options are on offer at the coming choice.
+    """
+
+    choice: np.ndarray
+    reward: np.ndarray
+    outcome: np.ndarray
+    inputs: np.ndarray
+    lagged: np.ndarray
+    cells: np.ndarray
+    next_cells: np.ndarray
+    rules: np.ndarray
+    kind: np.ndarray
+    offered: np.ndarray
+
+
+def groupings(model: SymbolicModel) -> list[tuple[str, ...]]:
+    """The different sets of shown inputs by which states have cells; none is the empty one."""
+    return list(dict.fromkeys(state.by for state in model.states.values() if state.by))
+
+
+def cell_number(model: SymbolicModel, by: Sequence[str], levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Number of the cell with some levels; the last one changes fastest."""
+    number = np.zeros(np.shape(levels[0]), dtype=np.int64)
+    for name, level in zip(by, levels, strict=True):
+        number = number * int(model.shown[name] or 1) + np.asarray(level).astype(np.int64)
+    return number
+
+
+def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
+    """Read the data.
+
+    Raises
+    ------
+    DataError
+        If a column that the model reads is not there or has gaps, or a level is out of its range.
+    """
+    _check_columns(model, dataset)
+    xs, n_actions = dataset.xs.double().numpy(), dataset.n_actions
+    observed, scored = dataset.observed.numpy(), dataset.scored.numpy()
+    _check_values(model, dataset)
+    choice = np.where(observed, np.nan_to_num(xs[..., dataset.columns.choice]).argmax(-1), -1)
+    outcome = xs[..., dataset.columns.reward]
+    reward = np.take_along_axis(outcome, np.maximum(choice, 0)[..., None], -1)[..., 0]
+    inputs = np.nan_to_num(xs[..., [dataset.columns.index(name) for name in model.columns]])
+    columns = {name: inputs[..., k] for k, name in enumerate(model.columns)}
+    chosen = choice[..., None] == np.arange(n_actions)
+    signals = {"reward": reward[..., None], "outcome": outcome, "chosen": chosen}
+    signals |= {name: column[..., None] for name, column in columns.items()}
+    lagged = np.zeros((*outcome.shape, len(model.lagged)))
+    for k, (name, n) in enumerate(model.lagged):
+        lagged[:, n:, :, k] = np.where(observed[..., None], np.nan_to_num(signals[name]), 0.0)[:, :-n]
+    held = [holds(condition, columns | {"reward": np.nan_to_num(reward)}) for condition in model.conditions]
+    kinds = [choices.when for choices in model.choices(n_actions)]
+    offered = np.ones(outcome.shape, bool)
+    if model.available:
+        places = [dataset.columns.index(f"{NEXT}{OFFERED}_{k}") for k in range(n_actions)]
+        offered = xs[..., places] > 0
+        offered |= ~offered.any(-1, keepdims=True)  # in padding
+    return ModelTrials(
+        choice=choice,
+        reward=reward,
+        outcome=outcome,
+        inputs=inputs,
+        lagged=lagged,
+        cells=_cells(model, columns, "", choice.shape),
+        next_cells=_cells(model, columns, NEXT, choice.shape),
+        rules=np.stack([np.broadcast_to(h, choice.shape) for h in held], -1) if held else np.zeros((*choice.shape, 0)),
+        kind=kind_of_choice(kinds, columns, choice.shape),
+        offered=offered,
+    )
+
+
+def kind_of_choice(conditions: Sequence[sympy.Basic | None], columns: dict[str, np.ndarray], shape) -> np.ndarray:
+    """Number of the first condition that holds, -1 where none does."""
+    kind = np.full(shape, -1)
+    for k, when in reversed(list(enumerate(conditions))):
+        kind = np.where(True if when is None else holds(when, columns), k, kind)
+    return kind
+
+
+def holds(condition: sympy.Basic, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Where a condition on columns is fulfilled."""
+    symbols = sorted(condition.free_symbols, key=lambda entry: entry.name)
+    return np.asarray(sympy.lambdify(symbols, condition, "numpy")(*(columns[s.name] for s in symbols)), bool)
+
+
+def _cells(model: SymbolicModel, columns: dict[str, np.ndarray], prefix: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of cells; of what no choice follows and no level fits, the first."""
+    levels = {name: columns[prefix + name] for name, n in model.shown.items() if n}
+    fit = {name: np.where(np.isin(own, np.arange(model.shown[name] or 1)), own, 0) for name, own in levels.items()}
+    found = [cell_number(model, by, [fit[name] for name in by]) for by in groupings(model)]
+    return np.stack(found, -1) if found else np.zeros((*shape, 0), np.int64)
+
+
+def _check_columns(model: SymbolicModel, dataset: DatasetRNN) -> None:
+    wanted = list(model.columns)
+    if model.available:
+        wanted += [f"{NEXT}{OFFERED}_{k}" for k in range(dataset.n_actions)]
+    lacking = [name for name in wanted if not dataset.columns.has(name)]
+    if not lacking:
+        return
+    hint = ""
+    unpaired = [name for name in lacking if name.startswith(NEXT) and dataset.columns.has(name.removeprefix(NEXT))]
+    if unpaired:
+        hint = " What was seen before the choice is named in shown=[...] of convert_dataset, which adds these columns."
+    raise DataError(
+        f"the data have no column {', '.join(map(repr, lacking))}, which the model reads; their columns are "
+        f"{', '.join(dataset.columns.names)}.{hint}"
+    )
+
+
+def _check_values(model: SymbolicModel, dataset: DatasetRNN) -> None:
+    """Levels in their range, no gaps, and no choice of what was not on offer."""
+    observed, scored, problems = dataset.observed.numpy(), dataset.scored.numpy(), []
+    for name in model.columns:
+        coming = name.startswith(NEXT) and name.removeprefix(NEXT) in model.shown
+        levels = model.shown.get(name.removeprefix(NEXT) if coming else name)
+        values, used = dataset.column(name).double().numpy(), scored if coming else observed
+        if name not in model.inputs and (gaps := used & np.isnan(values)).any():
+            problems.append(f"the column {name!r} is empty at {_place(dataset, gaps)}; fill it in.")
+        if levels and (wrong := used & ~np.isnan(values) & ~np.isin(values, np.arange(levels))).any():
+            problems.append(
+                f"the column {name!r} holds {values[wrong][0]:g} at {_place(dataset, wrong)}, but the model has "
+                f"levels 0 to {levels - 1}; declare as many levels as there are, or code them from 0 on."
+            )
+    if model.available:
+        places = [dataset.columns.index(f"{NEXT}{OFFERED}_{k}") for k in range(dataset.n_actions)]
+        missing = scored & ((dataset.ys.numpy() > 0) & ~(dataset.xs.numpy()[..., places] > 0)).any(-1)
+        if missing.any():
+            problems.append(f"the choice after {_place(dataset, missing)} is of an option that was not on offer.")
+    if problems:
+        raise DataError(join_problems("The model cannot read the data", problems))
+
+
+def _place(dataset: DatasetRNN, where: np.ndarray) -> str:
+    session, trial = np.argwhere(where)[0]
+    person = dataset.label("participant", int(dataset.participants[session]))
+    return f"participant {person!r}, session {session}, trial {trial}"

@@ -1,0 +1,240 @@
+"""Models written by hand: the compiled likelihood of all of the grammar against plain NumPy and differences."""
+
+import numpy as np
+import pytest
+
+from spice.equations import Parameter, State, SymbolicModel
+from spice.equations.evaluate import run_symbolic
+from spice.errors import DataError
+from spice.inference.general.generated import GeneratedLikelihood
+from spice.resources.dataset import DatasetRNN
+
+SHOWN = {"season": 3, "alien": 2}
+
+
+def parameters(**values) -> dict[str, Parameter]:
+    return {name: Parameter(value=value) for name, value in values.items()}
+
+
+FLAT = SymbolicModel(
+    shown=SHOWN,
+    states={"q": State(initial="start", by=["season", "alien"])},
+    updates=[
+        ("q", "everywhere", "(1 - forget) * q + forget * start"),
+        ("q", "chosen", "q + alpha * (reward - q)"),
+    ],
+    logits="beta * q",
+    parameters=parameters(start=0.1, forget=0.05, alpha=0.3, beta=2.0),
+)
+TWO_STEP = SymbolicModel(
+    shown={"season": 3},
+    states={"q1": State(), "q2": State(by="season")},
+    let={"found": "sum_actions(chosen * q2)", "error": "reward - found"},
+    updates=[
+        ("q1", "everywhere", "q1 + chosen_lag1 * alpha * (found - q1 + trace * error)", "season > 0"),
+        ("q2", "chosen", "q2 + alpha * error", "season > 0 and not (season > 5)"),
+    ],
+    logits={
+        "season == 0": (
+            "beta * (w * (0.7 * max_actions(q2[1]) + 0.3 * max_actions(q2[2])) + (1 - w) * q1) + stick * chosen_lag1",
+            "beta * (w * (0.3 * max_actions(q2[1]) + 0.7 * max_actions(q2[2])) + (1 - w) * q1) + stick * chosen_lag1",
+        ),
+        "season == 1": "beta_2 * q2",
+    },
+    parameters=parameters(alpha=0.4, trace=0.6, beta=3.0, beta_2=2.0, w=0.4, stick=0.3),
+)
+LAPSE = SymbolicModel(
+    states={"q": State(0.5), "k": State()},
+    let={"miss": "abs(reward - sum_actions(q * softmax(beta * q)))"},
+    updates=[
+        ("k", "everywhere", "0.7 * k + 0.3 * miss * chosen * (option + 1)"),
+        ("q", "cell", "q + alpha * chosen * (reward - q) * (1 + k)"),
+        ("q", "unchosen", "q + 0.5 * alpha * (outcome - max_actions(q))"),
+    ],
+    probabilities="(1 - lapse) * softmax(beta * q + where(option == 1, bias, 0)) + lapse / n_actions",
+    parameters=parameters(alpha=0.3, beta=2.0, lapse=0.1, bias=0.4),
+)
+OFFERED = SymbolicModel(
+    states={"q": State(0.5)},
+    updates=[("q", "chosen", "q + alpha * (reward - previous_q)")],
+    logits="beta * q / n_actions",
+    available=True,
+    parameters=parameters(alpha=0.3, beta=2.0),
+)
+OFFERED_LAPSE = SymbolicModel(
+    states={"q": State(0.5)},
+    updates=[("q", "chosen", "q + alpha * (reward - q)")],
+    probabilities="(1 - lapse) * softmax(beta * q) + lapse / n_actions",
+    available=True,
+    parameters=parameters(alpha=0.3, beta=2.0, lapse=0.1),
+)
+CELLS = SymbolicModel(
+    shown=SHOWN,
+    inputs=["effort"],
+    states={"q": State(0.2, by="season"), "v": State(0.1, by=["alien"]), "m": State(by=["season"])},
+    updates=[
+        ("m", "everywhere", "m + 0.2 * (chosen - m) + 0.1 * outcome + 0.05 * v + 0.1 * previous_q"),
+        ("v", "unchosen", "v + 0.1 * (1 - reward - v) * effort"),
+        ("q", "cell", "q + alpha * (outcome - q) + 0.1 * sum_actions(m)", "effort > 0.5 and season != 2"),
+        ("q", "everywhere", "q * (1 - kappa * effort_lag1)"),
+    ],
+    logits=["beta * q + v", "beta * q + m[1] + 0.3 * season", "beta * q - m"],
+    parameters=parameters(alpha=0.3, beta=2.0, kappa=0.1),
+)
+MODELS = {
+    "flat": (FLAT, 3),
+    "two-step": (TWO_STEP, 2),
+    "lapse": (LAPSE, 2),
+    "lapse of four": (LAPSE, 4),
+    "offered": (OFFERED, 2),
+    "offered of three": (OFFERED, 3),
+    "offered, lapse": (OFFERED_LAPSE, 3),
+    "cells": (CELLS, 3),
+}
+
+
+def data(n_actions: int, n_sessions: int = 4, n_trials: int = 30, gaps: bool = True) -> DatasetRNN:
+    """Random choices of two people; some trials are missing, some rewards unknown."""
+    rng = np.random.default_rng(1)
+    names, columns = [], []
+    for name, levels in {**SHOWN, **{f"available_{k}": None for k in range(n_actions)}}.items():
+        size = (n_sessions, n_trials + 1)
+        values = rng.integers(levels, size=size) if levels else (rng.random(size) < 0.8) * 1
+        names += [name, f"next_{name}"]
+        columns += [values[:, :-1], values[:, 1:]]
+    offered = np.stack([columns[names.index(f"next_available_{k}")] for k in range(n_actions)], -1) > 0
+    empty = ~offered.any(-1)
+    offered[empty, 0] = True
+    columns[names.index("next_available_0")][empty] = 1
+    target = np.where(offered, rng.random(offered.shape), -1).argmax(-1)  # the choice of t + 1, among what is on offer
+    choice = np.concatenate([rng.integers(n_actions, size=(n_sessions, 1)), target], 1)
+    one_hot = np.eye(n_actions)[choice]
+    outcomes = np.where((one_hot == 1) | (rng.random(one_hot.shape) < 0.5), rng.random(one_hot.shape), np.nan)
+    if gaps:
+        outcomes[rng.random(outcomes.shape) < 0.1] = np.nan
+        missing = rng.random(choice.shape) < 0.1
+        one_hot[missing], outcomes[missing] = np.nan, np.nan
+    person = np.arange(n_sessions) % 2
+    tail = np.stack([*columns, rng.random((n_sessions, n_trials)), np.repeat(person[:, None], n_trials, 1)], -1)
+    xs = np.concatenate([one_hot[:, :-1], outcomes[:, :-1], tail], -1)
+    return DatasetRNN(xs, one_hot[:, 1:], [*names, "effort", "participant"])
+
+
+def plain(model: SymbolicModel, dataset: DatasetRNN, values: np.ndarray) -> np.ndarray:
+    """Logarithms of the probabilities of all options, by session and trial."""
+    people = dataset.participants.numpy()
+    rows = {name: values[people, k] for k, name in enumerate(model.parameters)}
+    found = run_symbolic(model, dataset, rows)
+    n_actions = dataset.n_actions
+    if model.available:
+        first = dataset.columns.index("next_available_0")
+        offered = dataset.xs.numpy()[..., first : first + 2 * n_actions : 2] > 0
+        found = np.where(offered, found, 0 if model.probabilities is not None else -np.inf)
+    with np.errstate(all="ignore"):
+        if model.probabilities is not None:
+            return np.log(found)
+        top = found.max(-1, keepdims=True)
+        return found - top - np.log(np.exp(found - top).sum(-1, keepdims=True))
+
+
+def total(model: SymbolicModel, dataset: DatasetRNN, values: np.ndarray) -> np.ndarray:
+    every = plain(model, dataset, values)
+    scored = (dataset.ys.numpy() == 1) & ~np.isnan(every)
+    by_session = -np.where(scored, every, 0).sum((1, 2))
+    return np.bincount(dataset.participants.numpy(), by_session)
+
+
+def some_values(model: SymbolicModel) -> np.ndarray:
+    start = np.array(list(model.values().values()))
+    return np.stack([start, start * 1.3 + 0.05])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_is_plain(name):
+    model, n_actions = MODELS[name]
+    dataset = data(n_actions)
+    likelihood, values = GeneratedLikelihood(model, dataset, 1), some_values(model)
+    expected = total(model, dataset, values)
+    found = likelihood(values)
+    np.testing.assert_allclose(found.nll, expected, rtol=1e-12)
+    nll, gradient = likelihood.gradient(values)
+    np.testing.assert_allclose(nll, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, found.gradient, rtol=1e-10, atol=1e-12)
+    every = plain(model, dataset, values)
+    np.testing.assert_allclose(likelihood.probabilities(values), np.exp(every), rtol=1e-9, atol=1e-15)
+    pointwise = likelihood.log_probabilities(values)
+    np.testing.assert_allclose(-np.nansum(pointwise, 1), expected, rtol=1e-12)
+    assert ((~np.isnan(pointwise)).sum(1) == likelihood.n_scored()).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_derivatives_are_those_of_differences(name):
+    """Central differences of steps h are off by h^2 / 6 of a third derivative, and by rounding over h."""
+    model, n_actions = MODELS[name]
+    dataset = data(n_actions)
+    likelihood, values = GeneratedLikelihood(model, dataset, 1), some_values(model)
+    found, h = likelihood(values), 1e-5
+    for k in range(len(model.parameters)):
+        step = h * np.eye(len(model.parameters))[k]
+        above, below = likelihood(values + step), likelihood(values - step)
+        slope = (total(model, dataset, values + step) - total(model, dataset, values - step)) / (2 * h)
+        np.testing.assert_allclose(found.gradient[:, k], slope, rtol=1e-6, atol=1e-6)
+        curve = (above.gradient - below.gradient) / (2 * h)
+        np.testing.assert_allclose(found.hessian[:, k], curve, rtol=1e-6, atol=1e-6 * np.abs(found.hessian).max())
+
+
+def test_what_is_shown_is_that_of_the_coming_trial():
+    """By hand: each season pays for one option only; the choice that follows is predicted in its own season."""
+    rng = np.random.default_rng(0)
+    season, choice = rng.integers(3, size=41), rng.integers(3, size=41)
+    one_hot, q, expected = np.eye(3)[choice], np.full((3, 3), 0.2), []
+    for t in range(40):
+        q[season[t], choice[t]] += 0.5 * ((season[t] == choice[t]) - q[season[t], choice[t]])
+        weights = np.exp(3 * q[season[t + 1]])
+        expected.append(np.log(weights[choice[t + 1]] / weights.sum()))
+    reward = np.where(one_hot == 1, (season == choice)[:, None], np.nan)
+    tail = np.stack([season[:-1], season[1:], np.zeros(40)], -1)
+    xs = np.concatenate([one_hot[:-1], reward[:-1], tail], -1)[None]
+    dataset = DatasetRNN(xs, one_hot[None, 1:], ["season", "next_season", "participant"])
+    model = SymbolicModel(
+        shown={"season": 3},
+        states={"q": State(0.2, by="season")},
+        updates=[("q", "chosen", "q + alpha * (reward - q)")],
+        logits="beta * q",
+        parameters=parameters(alpha=0.5, beta=3.0),
+    )
+    found = GeneratedLikelihood(model, dataset).log_probabilities(np.array([[0.5, 3.0]]))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+
+
+def test_levels_outside_the_declared_range():
+    dataset = data(2)
+    model = SymbolicModel(
+        shown={"season": 2},
+        states={"q": State(by="season")},
+        updates=[("q", "chosen", "q + a * (reward - q)")],
+        logits="q",
+        parameters=parameters(a=0.1),
+    )
+    with pytest.raises(DataError, match=r"column 'season' holds 2 at participant 0, session \d, trial \d"):
+        GeneratedLikelihood(model, dataset)
+
+
+def test_shown_inputs_need_their_pair():
+    model = SymbolicModel(
+        shown={"effort": None},
+        states={"q": State()},
+        updates=[("q", "chosen", "q + a * (reward - q)")],
+        logits="q * effort",
+        parameters=parameters(a=0.1),
+    )
+    with pytest.raises(DataError, match=r"no column 'next_effort'.*named in shown="):
+        GeneratedLikelihood(model, data(2))
+
+
+def test_choices_of_what_was_not_on_offer():
+    dataset = data(3, gaps=False)
+    place = [dataset.columns.index(f"next_available_{k}") for k in range(3)]
+    dataset.xs[1, 5, place] = 1 - dataset.ys[1, 5]
+    with pytest.raises(DataError, match="available"):
+        GeneratedLikelihood(OFFERED, dataset)
