@@ -194,7 +194,8 @@ class AgentQ(Agent):
 
     def _probs(self) -> np.ndarray:
         lapse = self._values["lapse"]
-        return (1 - lapse) * super()._probs() + lapse / self.n_actions
+        on_offer = self.n_actions if self._available is None else self._available.sum(axis=1, keepdims=True)
+        return (1 - lapse) * super()._probs() + lapse / on_offer
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
         if state == "x_learning_rate_reward":

@@ -10,6 +10,7 @@ import numpy as np
 from spice.errors import ConfigError, DataError
 from spice.resources.arguments import as_numbers, in_words, is_whole, plain_scalar
 from spice.resources.columns import NEXT, Columns
+from spice.resources.offers import coming_offer
 from spice.resources.sessions import read_session
 
 Seed = int | Sequence[int] | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None
@@ -70,6 +71,7 @@ class Agent(ABC):
         self._generator = self._own_generator
         self._single = True
         self._n_sessions = 1
+        self._available: np.ndarray | None = None  # options on offer, (n_sessions, n_actions); None: all
 
     @property
     def n_actions(self) -> int:
@@ -115,9 +117,27 @@ class Agent(ABC):
 
     def _probs(self) -> np.ndarray:
         """Choice probabilities, shape (n_sessions, n_actions): the softmax of the logits."""
-        logits = self._logits()
+        logits = self._offered_logits()
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
+
+    def _offered_logits(self) -> np.ndarray:
+        """Logits, minus infinity for options that are not on offer."""
+        return self._logits() if self._available is None else np.where(self._available, self._logits(), -np.inf)
+
+    def _offered_probs(self) -> np.ndarray:
+        """Choice probabilities, 0 for options that are not on offer whatever ``_probs`` says."""
+        probs = self._probs()
+        if self._available is None:
+            return probs
+        probs = np.where(self._available, probs, 0.0)
+        total = probs.sum(axis=1, keepdims=True)
+        if not (total > 0).all():
+            raise DataError(
+                f"{type(self).__name__} gives every option on offer the probability 0, so it cannot choose; let it "
+                "spread a small probability over all options."
+            )
+        return probs / total
 
     def new_sess(self, n_sessions: int | None = None, participants: Any = 0, seed: Seed = None) -> None:
         """Start anew.
@@ -150,24 +170,33 @@ class Agent(ABC):
             )
         self._single, self._n_sessions = n_sessions is None, rows
         self._generator = self._own_generator if seed is None else make_generator(seed)
+        self._available = None
         self._start(np.broadcast_to(ids, (rows,)))
 
     def get_logits(self) -> np.ndarray:
-        """Logits of the coming choice, shape (n_actions,) or (n_sessions, n_actions)."""
-        return self._out(self._logits())
+        """Logits of the coming choice, shape (n_actions,) or (n_sessions, n_actions); -inf for what is not on offer."""
+        return self._out(self._offered_logits())
 
     def get_choice_probs(self) -> np.ndarray:
         """Probability of each option at the coming choice, shape (n_actions,) or (n_sessions, n_actions)."""
-        return self._out(self._probs())
+        return self._out(self._offered_probs())
 
     def get_choice(self) -> int | np.ndarray:
         """Draw a choice from the probabilities: an int, or ints of shape (n_sessions,)."""
-        below = self._probs().cumsum(axis=1)[:, :-1]  # without the last: rounding can leave it short of 1
-        choice = (self.generator.random((self._n_sessions, 1)) >= below).sum(axis=1)
+        below = self._offered_probs().cumsum(axis=1)
+        drawn = self.generator.random((self._n_sessions, 1))
+        if self._available is not None:  # rounding can leave the sum short of 1: the last option may not be on offer
+            drawn = drawn * below[:, -1:]
+        choice = (drawn >= below[:, :-1]).sum(axis=1)
         return int(choice[0]) if self._single else choice
 
     def update(self, choice: Any, reward: Any, **inputs: Any) -> None:
-        """Learn from the outcome of a trial.
+        """Learn from the outcome of a trial, and see what is shown before the next one.
+
+        An input shown before the choice comes twice, as in the columns of ``xs``: ``name`` is what this trial showed,
+        ``next_name`` what the coming one shows, so that the next choice knows it. What the first trial of a session
+        shows is told by a trial without a choice: ``update(nan, [nan, ...], next_name=...)``, which changes nothing
+        else. ``next_available_0`` ... (1 or 0) say which options the coming trial offers: no other one is chosen.
 
         Parameters
         ----------
@@ -176,7 +205,7 @@ class Agent(ABC):
         reward : array_like, shape (n_actions,) or (n_sessions, n_actions)
             Reward of each option; NaN where it was not shown.
         **inputs : float or array_like of shape (n_sessions,)
-            Further inputs by name, for agents that read them.
+            Further inputs by name, for agents that read them: those seen with the outcome, and pairs of shown ones.
 
         Raises
         ------
@@ -194,10 +223,11 @@ class Agent(ABC):
         given = {name: np.broadcast_to(as_numbers(value, name), lead) for name, value in inputs.items()}
         if self._single:
             choice, reward, given = choice[None], reward[None], {name: value[None] for name, value in given.items()}
+        self._available = coming_offer(given, self.n_actions)
         self._learn(choice, reward, given)
 
     def get_state_value(self, state: str, multiply_with_beta: bool = True) -> np.ndarray:
-        """Value of a state for each option.
+        """Value of a state for each option; of a state with cells (one value per stimulus), that of the cell shown.
 
         Parameters
         ----------

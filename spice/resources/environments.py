@@ -15,7 +15,8 @@ class Bandits(ABC):
     """Options that pay with some probability; plays one session or many at once.
 
     A subclass says with which probabilities a session starts (``_first_probs``) and how they change from
-    trial to trial (``_next_probs``); both return new arrays.
+    trial to trial (``_next_probs``; ``_choice`` holds what was chosen); both return new arrays. A task that shows
+    something before each choice says what in ``_shown``.
 
     Parameters
     ----------
@@ -62,6 +63,20 @@ class Bandits(ABC):
     def reward_probs(self) -> np.ndarray:
         """Reward probabilities of the coming trial (a copy), shape (n_actions,) or (n_sessions, n_actions)."""
         return np.array(self._probs[0] if self._single else self._probs)
+
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """What the coming trial shows before its choice: values by name, each of shape () or (n_sessions,)."""
+        return {name: np.array(values[0] if self._single else values) for name, values in self._shown().items()}
+
+    @property
+    def shown_names(self) -> tuple[str, ...]:
+        """Names of what is shown before each choice."""
+        return tuple(self._shown())
+
+    def _shown(self) -> dict[str, np.ndarray]:
+        """Values that the coming trial shows, each of shape (n_sessions,); the same names in every trial."""
+        return {}
 
     def _problems(self) -> list[str]:
         """Say what is wrong with the arguments of a subclass, one sentence each."""
@@ -124,25 +139,29 @@ class Bandits(ABC):
                 f"step needs a choice of shape {lead}, not {choice.shape}: new_sess says how many sessions run at once."
             )
         check_choice(choice, self.n_actions)
-        choice = choice.reshape(-1, 1)
+        self._choice = choice.reshape(-1)
+        reward = self._outcomes(self._choice[:, None])
+        self._trial += 1
+        self._probs = self._next_probs()
+        return reward[0] if self._single else reward
+
+    def _outcomes(self, choice: np.ndarray) -> np.ndarray:
+        """Reward of each option, NaN where it is not shown, (n_sessions, n_actions); choice is (n_sessions, 1)."""
         if self._reward == "binary":
             reward = (self._generator.random(self._probs.shape) < self._probs).astype(float)
         else:
             reward = self._generator.normal(self._probs, self._reward_sd)
         shown = ~np.isnan(choice) if self.counterfactual else choice == np.arange(self.n_actions)
-        reward = np.where(shown, reward, np.nan)
-        self._trial += 1
-        self._probs = self._next_probs()
-        return reward[0] if self._single else reward
+        return np.where(shown, reward, np.nan)
 
 
-def task_problems(environment: Any) -> list[str]:
+def task_problems(environment: Any, name: str = "environment") -> list[str]:
     """What is wrong with something that must be a task: a sentence, or nothing."""
     if isinstance(environment, Bandits):
         return []
     own = "; let a task of your own be a subclass of spice.resources.environments.Bandits"
     own = own if hasattr(environment, "step") and not isinstance(environment, type) else ""
-    return [f"environment must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}{own}."]
+    return [f"{name} must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}{own}."]
 
 
 def _probabilities(reward_probs: Any) -> np.ndarray:

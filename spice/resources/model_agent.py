@@ -6,6 +6,7 @@ import torch
 from spice.errors import ConfigError
 from spice.resources.agents import Agent, Seed
 from spice.resources.columns import Columns
+from spice.resources.offers import is_offer
 from spice.resources.rnn import BaseRNN
 
 
@@ -50,6 +51,7 @@ class ModelAgent(Agent):
 
     def _learn(self, choice: np.ndarray, reward: np.ndarray, inputs: dict[str, np.ndarray]) -> None:
         columns = self.model.columns or Columns.make(self.n_actions, 2 * self.n_actions + 1)
+        inputs = {name: value for name, value in inputs.items() if columns.has(name) or not is_offer(name)}
         unknown = [name for name in inputs if name not in columns.all_inputs]
         if unknown:
             raise ConfigError(

@@ -18,11 +18,11 @@ def simulate_again(
 ) -> DatasetRNN:
     """Let an agent live through the sessions of given data, all at once.
 
-    Trials without a choice, choices that are not scored, unknown outcomes and all inputs stay where they are. Outcomes
-    come from the task if it is given. Else they are those of the data: what an option pays is drawn from the
-    five trials of the session closest in time in which its outcome was seen, so that drifts and the kind of reward
-    are kept (of another session where it was never seen in this one); a trial that showed the outcomes of all options
-    shows the same ones again.
+    Trials without a choice, choices that are not scored, unknown outcomes and all inputs stay where they are, but for
+    what the task shows before each choice, if it is given. Outcomes come from the task, too. Else they are those of the
+    data: what an option pays is drawn from the five trials of the session closest in time in which its outcome was
+    seen, so that drifts and the kind of reward are kept (of another session where it was never seen in this one); a
+    trial that showed the outcomes of all options shows the same ones again.
 
     Parameters
     ----------
@@ -52,6 +52,13 @@ def simulate_again(
     for name, other in (("agent", agent), ("environment", environment)):
         if other is not None and other.n_actions != dataset.n_actions:
             raise ConfigError(f"the {name} has {other.n_actions} options, the data have {dataset.n_actions}.")
+    by_task = () if environment is None else environment.shown_names
+    lacking = [name for name in by_task if name not in dataset.columns.shown]
+    if lacking:
+        raise ConfigError(
+            f"the environment shows {', '.join(map(repr, lacking))} before each choice, but the data have no such "
+            "shown input; name it in shown= where they are converted."
+        )
     choosing, paying = make_generator(seed).spawn(2)
     columns, xs = dataset.columns, dataset.xs.double().numpy().copy()
     outcomes = _Outcomes(dataset, environment, paying)
@@ -59,6 +66,8 @@ def simulate_again(
     player = copy.copy(agent)
     player.new_sess(len(dataset), participants=dataset.participants.numpy(), seed=choosing)
     nothing = np.full((len(dataset), dataset.n_actions), np.nan)
+    for name, value in outcomes.shown.items():
+        xs[:, 0, columns.index(name)] = value
     if columns.shown:  # what was seen before the first choice: a trial without a choice changes nothing else
         player.update(nothing[:, 0], nothing, **{NEXT + name: xs[:, 0, columns.index(name)] for name in columns.shown})
     choices = np.empty((len(dataset), dataset.shape[1] + 1), int)
@@ -66,6 +75,9 @@ def simulate_again(
         choices[:, t] = player.get_choice()
         made = np.where(observed[:, t], choices[:, t], np.nan)
         rewards = outcomes.step(t, made)
+        for name, value in outcomes.shown.items():
+            xs[:, t, columns.index(NEXT + name)] = value
+            xs[:, t + 1 : t + 2, columns.index(name)] = value[:, None]
         player.update(made, rewards, **{name: xs[:, t, columns.index(name)] for name in columns.all_inputs})
         xs[:, t, columns.reward] = rewards
     choices[:, -1] = player.get_choice()
@@ -88,12 +100,17 @@ class _Outcomes:
             self._task.new_sess(len(dataset), seed=generator)
             return
         complete = seen.all(2, keepdims=True)
-        self._shown = complete | (seen & ~chosen)
+        self._also_seen = complete | (seen & ~chosen)
         self._table = rewards
         if not complete.all():
             people = dataset.participants.numpy()
             drawn = [_draw(rewards[..., k], seen[..., k], people, k, generator) for k in range(dataset.n_actions)]
             self._table = np.where(complete, rewards, np.stack(drawn, axis=2))
+
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """What the task shows before the coming choice, each (n_sessions,)."""
+        return {} if self._task is None else self._task.shown
 
     def step(self, t: int, made: np.ndarray) -> np.ndarray:
         """Rewards of each option, NaN where not shown, (n_sessions, n_actions); choices are NaN where none is made."""
@@ -101,7 +118,7 @@ class _Outcomes:
         if self._task is not None:
             rewards = self._task.step(made)
         else:
-            rewards = np.where((chosen | self._shown[:, t]) & ~np.isnan(made)[:, None], self._table[:, t], np.nan)
+            rewards = np.where((chosen | self._also_seen[:, t]) & ~np.isnan(made)[:, None], self._table[:, t], np.nan)
         return np.where(chosen & self._unknown[:, t, None], np.nan, rewards)
 
 

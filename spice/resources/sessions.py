@@ -1,14 +1,14 @@
 """One session of trials: the record of a simulated one, and reading one from an array."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from spice.errors import DataError, join_problems
 from spice.resources.arguments import in_words
-from spice.resources.columns import Columns
+from spice.resources.columns import NEXT, Columns
 from spice.resources.dataset import DatasetRNN
 
 
@@ -30,6 +30,8 @@ class BanditSession:
         Reward probability of each option (the mean reward if rewards are continuous).
     latent : dict of str to numpy.ndarray, shape (n_trials, n_actions)
         The agent's states *before* the choice of each trial, not multiplied by an inverse temperature.
+    shown : dict of str to numpy.ndarray, shape (n_trials,)
+        What each trial showed before its choice; empty where the task shows nothing.
     """
 
     session: int
@@ -38,6 +40,7 @@ class BanditSession:
     rewards: np.ndarray
     reward_probabilities: np.ndarray
     latent: dict[str, np.ndarray]
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_trials(self) -> int:
@@ -109,7 +112,9 @@ def read_session(session: Any, n_actions: int, columns: Columns | Sequence[str] 
     if isinstance(session, BanditSession):
         if session.n_actions != n_actions:
             raise DataError(f"the session has {session.n_actions} options, the agent {n_actions}.")
-        return Trials(session.choices.astype(float), session.rewards, {}, session.participant)
+        coming = {NEXT + name: np.append(values[1:], 0.0) for name, values in session.shown.items()}
+        inputs = {name: values.astype(float) for name, values in session.shown.items()} | coming
+        return Trials(session.choices.astype(float), session.rewards, inputs, session.participant)
     if isinstance(session, DatasetRNN):
         if len(session) != 1:
             raise DataError(f"one session is needed, but the dataset has {len(session)}; take one: dataset[0].")

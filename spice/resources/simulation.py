@@ -8,6 +8,7 @@ import numpy as np
 from spice.errors import ConfigError, join_problems
 from spice.resources.agents import Agent, Seed, agent_problems, make_generator
 from spice.resources.arguments import is_whole
+from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 from spice.resources.environments import Bandits, task_problems
 from spice.resources.sessions import BanditSession
@@ -52,7 +53,8 @@ def create_dataset(
     dataset : DatasetRNN
         ``xs`` (sessions, n_trials, 2 * n_actions + 1): one-hot choice, rewards (NaN where not shown),
         participant; ``ys`` (sessions, n_trials, n_actions): the following choice, one-hot. The sessions of a
-        participant follow one another.
+        participant follow one another. A task that shows something before each choice adds two columns before
+        the participant for each name: ``name`` and ``next_name``, of this trial and of the coming one.
     experiments : list of BanditSession
         One record per session, of all ``n_trials + 1`` trials.
     parameters : list of dict
@@ -80,12 +82,12 @@ def create_dataset(
     player.new_sess(len(rows), participants=rows, seed=generators[0])
     _check_feedback(player, task)
     task.new_sess(len(rows), seed=generators[1])
-    choices, rewards, probs, latent = _simulate(player, task, n_trials + 1)
+    choices, rewards, probs, latent, shown = _simulate(player, task, n_trials + 1)
     experiments = [
-        BanditSession(s, int(p), choices[s], rewards[s], probs[s], {name: values[s] for name, values in latent.items()})
+        BanditSession(s, int(p), choices[s], rewards[s], probs[s], _of_session(latent, s), _of_session(shown, s))
         for s, p in enumerate(participants)
     ]
-    return _as_dataset(choices, rewards, participants), experiments, _list_parameters(player, participants)
+    return _as_dataset(choices, rewards, participants, shown), experiments, _list_parameters(player, participants)
 
 
 def _check_simulation(
@@ -116,7 +118,7 @@ def _check_feedback(agent: Agent, environment: Bandits) -> None:
 
 def _simulate(
     agent: Agent, environment: Bandits, n_trials: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Play all sessions side by side.
 
     Returns
@@ -126,24 +128,49 @@ def _simulate(
         Rewards of a trial, and its reward probabilities.
     latent : dict of str to numpy.ndarray, shape (n_sessions, n_trials, n_actions)
         States before each choice.
+    shown : dict of str to numpy.ndarray, shape (n_sessions, n_trials)
+        What each trial showed before its choice.
     """
     choices, rewards, probs = [], [], []
     latent: dict[str, list[np.ndarray]] = {name: [] for name in agent.states}
+    coming = environment.shown
+    shown: dict[str, list[np.ndarray]] = {name: [value] for name, value in coming.items()}
+    if shown:  # what is seen before the first choice: a trial without a choice changes nothing else
+        nothing = np.full(environment.reward_probs.shape, np.nan)
+        agent.update(nothing[:, 0], nothing, **_as_next(coming))
     for _ in range(n_trials):
         probs.append(environment.reward_probs)
         for name, values in latent.items():
             values.append(agent.get_state_value(name, multiply_with_beta=False))
         choices.append(agent.get_choice())
         rewards.append(environment.step(choices[-1]))
-        agent.update(choices[-1], rewards[-1])
+        seen, coming = coming, environment.shown
+        agent.update(choices[-1], rewards[-1], **seen, **_as_next(coming))
+        for name, values in shown.items():
+            values.append(coming[name])
     stacked = {name: np.stack(values, axis=1) for name, values in latent.items()}
-    return np.stack(choices, axis=1), np.stack(rewards, axis=1), np.stack(probs, axis=1), stacked
+    by_trial = {name: np.stack(values[:-1], axis=1) for name, values in shown.items()}
+    return np.stack(choices, axis=1), np.stack(rewards, axis=1), np.stack(probs, axis=1), stacked, by_trial
 
 
-def _as_dataset(choices: np.ndarray, rewards: np.ndarray, participants: np.ndarray) -> DatasetRNN:
+def _as_next(shown: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {NEXT + name: value for name, value in shown.items()}
+
+
+def _of_session(values: dict[str, np.ndarray], session: int) -> dict[str, np.ndarray]:
+    return {name: value[session] for name, value in values.items()}
+
+
+def _as_dataset(
+    choices: np.ndarray, rewards: np.ndarray, participants: np.ndarray, shown: dict[str, np.ndarray]
+) -> DatasetRNN:
     one_hot = np.eye(rewards.shape[2])[choices]
-    ids = np.broadcast_to(participants[:, None, None], (*choices.shape, 1))
-    return DatasetRNN(np.concatenate([one_hot, rewards, ids], axis=2)[:, :-1], one_hot[:, 1:])
+    ids = np.broadcast_to(participants[:, None], choices.shape)[:, :-1]
+    further = {}
+    for name, values in shown.items():
+        further[name], further[NEXT + name] = values[:, :-1], values[:, 1:]
+    xs = np.dstack([one_hot[:, :-1], rewards[:, :-1], *further.values(), ids])
+    return DatasetRNN(xs, one_hot[:, 1:], [*further, "participant"])
 
 
 def _list_parameters(agent: Agent, participants: np.ndarray) -> list[dict[str, Any]]:
