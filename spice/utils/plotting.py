@@ -42,10 +42,12 @@ def plot_session(
     """Draw what agents make of one session, trial by trial.
 
     Each agent is led through the session's choices and outcomes; all values are those before the choice of the
-    trial. Panels, for the displayed option: choice probability; action value (logit minus the mean over options,
-    since choices fix logits only up to a constant); each signal times its inverse temperature, as change from its
-    value in the first trial (states may be shifted freely, changes may not). Ticks at the upper edge are choices of
-    the displayed option, at the lower edge choices of another; green: rewarded, red: not; grey: outcome missing.
+    trial. Panels, for the displayed option: choice probability; action value (logit minus the mean over options on
+    offer, since choices fix logits only up to a constant); each signal times its inverse temperature, as change from
+    its value in the first trial (states may be shifted freely, changes may not). Where trials show something before
+    the choice, agents know it, and a state with a value per stimulus is drawn at the one that is shown; an option that
+    is not on offer has no action value. Ticks at the upper edge are choices of the displayed option, at the lower edge
+    choices of another; green: rewarded, red: not; grey: outcome missing.
 
     Parameters
     ----------
@@ -180,7 +182,8 @@ def _styles(
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:
-    return logits - logits.mean(axis=1, keepdims=True)
+    offered = np.where(np.isneginf(logits), np.nan, logits)  # no line where the option is not on offer
+    return offered - np.nanmean(offered, axis=1, keepdims=True)
 
 
 def _signal_label(name: str) -> str:
@@ -211,7 +214,7 @@ def _draw_lines(ax: Axes, replays: Mapping[str, Replay], styles: Mapping[str, An
 
 def _make_room(ax: Axes, limits: Sequence[float]) -> None:
     """Widen the y-axis so that ticks at either edge and lines do not meet."""
-    low, high = limits
+    low, high = limits if np.isfinite(limits).all() else (0.0, 0.0)  # there may be no line at all
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     margin = (high - low) * 1.6 * BAND / (1 - 3.2 * BAND)

@@ -1,5 +1,7 @@
 """The session plot shows the agents' own numbers and leaves global settings alone."""
 
+from dataclasses import replace
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -10,8 +12,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from spice.errors import ConfigError
-from spice.resources.agents import replay
-from spice.resources.bandits import AgentQ, BanditsDrift, BanditsFixed, create_dataset
+from spice.resources.agents import Agent, replay
+from spice.resources.bandits import AgentQ, AlienTask, BanditsDrift, BanditsFixed, BanditsOnOffer, create_dataset
 from spice.utils.plotting import GREEN, GREY, RED, plot_session
 
 
@@ -171,3 +173,52 @@ def test_bad_arguments(simulated, agents, arguments, message):
     with pytest.raises(ConfigError) as error:
         plot_session(agents, simulated[1].xs[0], **arguments)
     assert str(error.value) == message
+
+
+def test_sessions_that_show_something_before_each_choice():
+    """Values of the stimulus that is shown, and no action value for what is not on offer."""
+    task = BanditsOnOffer(AlienTask(block_length=4), 2)
+    dataset, experiments, _ = create_dataset(Cells(3), task, n_trials=30, n_sessions=2, seed=1)
+    shown = experiments[1].shown
+    for session in (experiments[1], dataset[1]):
+        _, axs = plot_session({"mine": Cells(3)}, session, ["x_value"], display_choice=2)
+        drawn = [ax.lines[0].get_ydata() for ax in axs]
+        n_trials = len(drawn[0])
+        assert n_trials == (31 if session is experiments[1] else 30)
+        values = np.zeros((4, 3))
+        for t in range(n_trials):  # the value of the alien that is shown, learned with rate 1/2
+            alien, offered = int(shown["alien"][t]), [shown[f"available_{k}"][t] == 1 for k in range(3)]
+            assert drawn[2][t] == values[alien, 2]
+            if offered[2]:
+                np.testing.assert_allclose(drawn[1][t], values[alien, 2] - values[alien, offered].mean(), atol=1e-12)
+            else:
+                assert np.isnan(drawn[1][t]) and drawn[0][t] == 0
+            choice = experiments[1].choices[t]
+            values[alien, choice] += (np.float32(experiments[1].rewards[t, choice]) - values[alien, choice]) / 2
+    never = dict(experiments[1].shown) | {f"available_{k}": np.float64([k < 2] * 31) for k in range(3)}
+    session = replace(experiments[1], shown=never, choices=np.minimum(experiments[1].choices, 1))
+    _, axs = plot_session({"mine": AgentQ(3)}, session, display_choice=2)
+    assert np.isnan(axs[1].lines[0].get_ydata()).all()
+
+
+class Cells(Agent):
+    """A value per alien and action."""
+
+    states = ("x_value",)
+
+    def _start(self, participants):
+        self._alien, self._value = np.zeros(len(participants), int), np.zeros((len(participants), 4, 3))
+
+    def _learn(self, choice, reward, inputs):
+        rows = np.arange(len(choice))
+        if not np.isnan(choice).any():
+            at, value = (rows, inputs["alien"].astype(int), choice.astype(int)), self._value.copy()
+            value[at] += (np.float32(reward[rows, at[2]]) - value[at]) / 2
+            self._value = value
+        self._alien = inputs["next_alien"].astype(int)
+
+    def _logits(self):
+        return self._value[np.arange(len(self._alien)), self._alien]
+
+    def _state(self, state, multiply_with_beta):
+        return self._logits()
