@@ -9,12 +9,14 @@ import numpy as np
 from spice.errors import ConfigError, DataError, SpiceWarning, join_problems
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
+from spice.resources.offers import is_offer
 from spice.utils.cells import code_of, numbers_of, plain
 from spice.utils.tables import as_list, check_arguments, check_names, read_table
 from spice.utils.tidy_rows import Rows, sort_rows
 from spice.utils.to_table import to_table
+from spice.utils.wide_tables import from_wide_tables
 
-__all__ = ["convert_dataset", "to_table"]
+__all__ = ["convert_dataset", "from_wide_tables", "to_table"]
 
 RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
@@ -63,7 +65,8 @@ def convert_dataset(
     shown : str or sequence of str, optional
         Columns shown before the choice. Each becomes two columns of ``xs``: ``name`` (this trial's, for
         the update) and ``next_name`` (the coming trial's, for the prediction of its choice; 0 where no
-        trial of the table follows directly: that prediction is never scored).
+        trial of the table follows directly: that prediction is never scored). ``available_0``,
+        ``available_1``, ... (1 or 0; one per option, by its code) say which options a trial offers.
     choices : sequence, optional
         All choice labels in the order wanted: for options nobody chose, and to say which reward column
         belongs to which option.
@@ -183,7 +186,14 @@ def _read_rewards(rows: Rows, names: list[str], missing_reward: str) -> list[str
 def _read_input(rows: Rows, name: str) -> list[str]:
     """Fill ``rows.further[name]``, 0 where a missing trial lacks it; return the problems."""
     column, key, made = rows.table[name], str(name), rows.choice >= 0
+    if is_offer(key) and column.dtype.kind == "b":  # as 1 and 0: codes of labels would depend on which of them occur
+        column = column.astype("Int8")
     values, text = numbers_of(column)
+    if is_offer(key) and (wrong := made & (text | ~np.isin(values, (0, 1)) & ~np.isnan(values))).any():
+        return [
+            f"column {name!r} (on offer) holds {plain(column.iloc[wrong.argmax()])!r} at {rows.where(wrong)}; it must "
+            "be 1 where the option is on offer, and 0 where not."
+        ]
     if (text & made).any() or column.dtype.kind in "bmM":
         mixed = made & ~np.isnan(values) & (column.dtype.kind not in "bmM")
         if mixed.any():

@@ -89,9 +89,27 @@ def read_table(table: Any, label_columns: list[str]) -> pd.DataFrame:
         return table
     if not isinstance(table, (str, os.PathLike)):
         raise ConfigError(f"table must be a DataFrame or the path of a CSV file, not {type(table).__name__}.")
-    text, name = dict.fromkeys(label_columns, str), os.fspath(table)
+    table = read_csv(table, dtype=dict.fromkeys(label_columns, str))
+    for column in table.columns.intersection(label_columns):
+        if not table[column].str.match(r"0\d|.{16,}").any():  # numbers, as far as no digit is lost by that
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            table[column] = numbers if numbers.notna().equals(table[column].notna()) else table[column]
+    return table
+
+
+def read_csv(path: Any, **options: Any) -> pd.DataFrame:
+    """Read a CSV file, ``options`` as pandas takes them; what is wrong with the file as errors of this package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DataError
+        If the file holds no table.
+    """
+    name = os.fspath(path)
     try:
-        table = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=list(MISSING_TEXT))
+        table = pd.read_csv(path, keep_default_na=False, na_values=list(MISSING_TEXT), **options)
     except pd.errors.EmptyDataError:
         raise DataError(f"the file {name!r} is empty.") from None
     except FileNotFoundError:
@@ -104,15 +122,12 @@ def read_table(table: Any, label_columns: list[str]) -> pd.DataFrame:
             f"the file {name!r} cannot be read as a table ({reason}); save it as comma-separated text in UTF-8, or "
             "give a DataFrame, e.g. pandas.read_excel(...)."
         ) from None
-    if len(table.columns) == 1 and len(parts := re.split(r"[;\t]", str(table.columns[0]))) > 1:
+    first = str(table.columns[0]) if options.get("header", 0) == 0 else str(table.iloc[0, 0])
+    if len(table.columns) == 1 and len(parts := re.split(r"[;\t]", first)) > 1:
         raise DataError(
             f"the file {name!r} does not separate its columns by commas; give a DataFrame, e.g. "
-            f"pandas.read_csv({name!r}, sep={str(table.columns[0])[len(parts[0])]!r})."
+            f"pandas.read_csv({name!r}, sep={first[len(parts[0])]!r})."
         )
-    for column in table.columns.intersection(label_columns):
-        if not table[column].str.match(r"0\d|.{16,}").any():  # numbers, as far as no digit is lost by that
-            numbers = pd.to_numeric(table[column], errors="coerce")
-            table[column] = numbers if numbers.notna().equals(table[column].notna()) else table[column]
     return table
 
 
