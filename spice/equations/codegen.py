@@ -31,7 +31,7 @@ RESULTS = {0: "positions, out", 1: "nll, gradient", 2: "nll, gradient, hessian"}
 Index = Callable[[str], str]  # from a quantity's name to where its values of one option begin
 
 
-def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2) -> str:
+def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2, offers: bool = False) -> str:
     """Python source of a module with the function ``evaluate``.
 
     Models of the same form give the same text, whatever their symbols are called.
@@ -44,6 +44,8 @@ def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2) -> str:
         Number of options.
     order : {0, 1, 2}, default 2
         Highest derivatives.
+    offers : bool, default False
+        Whether options that are not on offer have the probability 0.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2) -> str:
         ``evaluate(..., positions, out)`` fills ``out`` (n_places, n_actions), from the row's place ``positions`` on,
         with the logarithms of the probabilities of all options after each trial, scored or not.
     """
-    return _Writer(model, n_actions, order).source()
+    return _Writer(model, n_actions, order, offers).source()
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class _Block:
 class _Writer:
     """Writes the kernel of one model."""
 
-    def __init__(self, model: SymbolicModel, n_actions: int, order: int):
-        self._model, self._n_actions, self._order = model, n_actions, order
+    def __init__(self, model: SymbolicModel, n_actions: int, order: int, offers: bool):
+        self._model, self._n_actions, self._order, self._offers = model, n_actions, order, offers
         self._groupings = groupings(model)
         self._flow = Sensitivities(list(model.parameters), order)
         self._let = {name: part([value], f"let{k}") for k, (name, value) in enumerate(model.let.items())}
@@ -261,7 +263,7 @@ class _Writer:
 
     def _score_lines(self) -> list[str]:
         lines = [f"d{k} = next_cells[trial, {k}] * {self._n_actions}" for k in range(len(self._groupings))]
-        if self._model.available:
+        if self._offers:
             lines += ["n_offered = 0.0", f"for option in range({self._n_actions}):"]
             lines += [INDENT + "n_offered += offered[trial, option]"]
         blocks = []
@@ -280,12 +282,12 @@ class _Writer:
 
     @property
     def _offered(self) -> str:
-        return "offered[trial, option]" if self._model.available else "True"
+        return "offered[trial, option]" if self._offers else "True"
 
     def _score_text(self) -> list[str]:
         n = len(self._model.parameters)
         sizes = {"n_actions": self._n_actions, "n_parameters": n, "offered": self._offered}
-        two = self._n_actions == 2 and not self._model.available
+        two = self._n_actions == 2 and not self._offers
         if self._model.probabilities is not None:
             parts = [text.PROBABILITIES, text.PROBABILITY + text.PROBABILITY_SLOPES]
             parts.append(parts[1] + text.PROBABILITY_CURVES)

@@ -28,8 +28,8 @@ def model_text(model: "SymbolicModel") -> str:
         by = model.states[name].by
         entries.append(("start", f"{name} = {text_expression(start)}" + (f"   by {', '.join(by)}" if by else "")))
     kind = "logit" if model.probabilities is None else "probability"
-    for when, part in model.given_choices.items():
-        condition = "" if when is None else f"   when {text_expression(when)}"
+    for case, part in model.given_choices.items():
+        condition = "" if case is None else f"   when {text_expression(case)}"
         for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
             head = f"{kind} of option {option}" if isinstance(part, tuple) else kind
             entries.append((head, text_expression(expression) + condition))
@@ -49,11 +49,11 @@ def model_latex(model: "SymbolicModel", digits: int = 3) -> str:
             rf"{latex_name(u.state)} &\leftarrow {latex_expression(u.expression, digits)} && "
             rf"\text{{{_where(model, u.where, u.state)}}}{when}"
         )
-    for name, start in model.initial.items():
-        lines.append(rf"{latex_name(name)} &= {latex_expression(start, digits)} && \text{{at the start}}")
+    for name, first in model.initial.items():
+        lines.append(rf"{latex_name(name)} &= {latex_expression(first, digits)} && \text{{at the start}}")
     sign = r"\mathrm{logit}" if model.probabilities is None else "p"
-    for when, part in model.given_choices.items():
-        condition = "" if when is None else rf" && \text{{if }} {latex_expression(when, digits)}"
+    for case, part in model.given_choices.items():
+        condition = "" if case is None else rf" && \text{{if }} {latex_expression(case, digits)}"
         for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
             index = rf"_{{{option}}}" if isinstance(part, tuple) else ""
             lines.append(f"{sign}{index} &= {latex_expression(expression, digits)}{condition}")

@@ -10,8 +10,8 @@ from spice.equations.symbolic import SymbolicModel
 from spice.errors import DataError, join_problems
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
-
-OFFERED = "available"  # available_0 ... say which options are on offer
+from spice.resources.levels import check_levels, check_offers
+from spice.resources.offers import is_offer, offer_names
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,9 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     DataError
         If a column that the model reads is not there or has gaps, or a level is out of its range.
     """
-    _check_columns(model, dataset)
+    _check(model, dataset)
     xs, n_actions = dataset.xs.double().numpy(), dataset.n_actions
-    observed, scored = dataset.observed.numpy(), dataset.scored.numpy()
-    _check_values(model, dataset)
+    observed = dataset.observed.numpy()
     choice = np.where(observed, np.nan_to_num(xs[..., dataset.columns.choice]).argmax(-1), -1)
     outcome = xs[..., dataset.columns.reward]
     reward = np.take_along_axis(outcome, np.maximum(choice, 0)[..., None], -1)[..., 0]
@@ -91,9 +90,8 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     held = [holds(condition, columns | {"reward": np.nan_to_num(reward)}) for condition in model.conditions]
     kinds = [choices.when for choices in model.choices(n_actions)]
     offered = np.ones(outcome.shape, bool)
-    if model.available:
-        places = [dataset.columns.index(f"{NEXT}{OFFERED}_{k}") for k in range(n_actions)]
-        offered = xs[..., places] > 0
+    if has_offers(dataset):
+        offered = xs[..., [dataset.columns.index(NEXT + name) for name in offer_names(n_actions)]] > 0
         offered |= ~offered.any(-1, keepdims=True)  # in padding
     return ModelTrials(
         choice=choice,
@@ -131,47 +129,36 @@ def _cells(model: SymbolicModel, columns: dict[str, np.ndarray], prefix: str, sh
     return np.stack(found, -1) if found else np.zeros((*shape, 0), np.int64)
 
 
-def _check_columns(model: SymbolicModel, dataset: DatasetRNN) -> None:
-    wanted = list(model.columns)
-    if model.available:
-        wanted += [f"{NEXT}{OFFERED}_{k}" for k in range(dataset.n_actions)]
-    lacking = [name for name in wanted if not dataset.columns.has(name)]
-    if not lacking:
-        return
-    hint = ""
-    unpaired = [name for name in lacking if name.startswith(NEXT) and dataset.columns.has(name.removeprefix(NEXT))]
+def has_offers(dataset: DatasetRNN) -> bool:
+    """Whether the data say which options are on offer."""
+    return any(map(is_offer, dataset.columns.names))
+
+
+def _check(model: SymbolicModel, dataset: DatasetRNN) -> None:
+    """Columns there, levels in their range, no gaps, and no choice of what was not on offer."""
+    lacking = [name for name in (*model.inputs, *model.shown) if not dataset.columns.has(name)]
+    if lacking:
+        raise DataError(
+            f"the data have no column {', '.join(map(repr, lacking))}, which the model reads; their columns are "
+            f"{', '.join(dataset.columns.names)}."
+        )
+    unpaired = [name for name in model.shown if not dataset.columns.has(NEXT + name)]
     if unpaired:
-        hint = " What was seen before the choice is named in shown=[...] of convert_dataset, which adds these columns."
-    raise DataError(
-        f"the data have no column {', '.join(map(repr, lacking))}, which the model reads; their columns are "
-        f"{', '.join(dataset.columns.names)}.{hint}"
-    )
-
-
-def _check_values(model: SymbolicModel, dataset: DatasetRNN) -> None:
-    """Levels in their range, no gaps, and no choice of what was not on offer."""
-    observed, scored, problems = dataset.observed.numpy(), dataset.scored.numpy(), []
-    for name in model.columns:
-        coming = name.startswith(NEXT) and name.removeprefix(NEXT) in model.shown
-        levels = model.shown.get(name.removeprefix(NEXT) if coming else name)
-        values, used = dataset.column(name).double().numpy(), scored if coming else observed
-        if name not in model.inputs and (gaps := used & np.isnan(values)).any():
-            problems.append(f"the column {name!r} is empty at {_place(dataset, gaps)}; fill it in.")
-        if levels and (wrong := used & ~np.isnan(values) & ~np.isin(values, np.arange(levels))).any():
+        raise DataError(
+            f"the data have no column {NEXT + unpaired[0]!r}: what is seen before the choice is named in shown=[...] "
+            "of convert_dataset, which adds the coming trial's value to each trial."
+        )
+    check_levels(dataset, {name: levels for name, levels in model.shown.items() if levels})
+    check_offers(dataset)
+    problems = []
+    for name, used in [(n, dataset.observed) for n in model.shown] + [(NEXT + n, dataset.scored) for n in model.shown]:
+        gaps = (used & dataset.column(name).isnan()).numpy()
+        if gaps.any():
+            session, trial = np.argwhere(gaps)[0]
+            person = dataset.label("participant", int(dataset.participants[session]))
             problems.append(
-                f"the column {name!r} holds {values[wrong][0]:g} at {_place(dataset, wrong)}, but the model has "
-                f"levels 0 to {levels - 1}; declare as many levels as there are, or code them from 0 on."
+                f"the column {name!r} is empty for participant {person!r}, session {session}, trial {trial}; fill it "
+                "in, or mark the trial as missing."
             )
-    if model.available:
-        places = [dataset.columns.index(f"{NEXT}{OFFERED}_{k}") for k in range(dataset.n_actions)]
-        missing = scored & ((dataset.ys.numpy() > 0) & ~(dataset.xs.numpy()[..., places] > 0)).any(-1)
-        if missing.any():
-            problems.append(f"the choice after {_place(dataset, missing)} is of an option that was not on offer.")
     if problems:
         raise DataError(join_problems("The model cannot read the data", problems))
-
-
-def _place(dataset: DatasetRNN, where: np.ndarray) -> str:
-    session, trial = np.argwhere(where)[0]
-    person = dataset.label("participant", int(dataset.participants[session]))
-    return f"participant {person!r}, session {session}, trial {trial}"

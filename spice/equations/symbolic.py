@@ -51,9 +51,6 @@ class SymbolicModel:
         its value when the choice is made.
     probabilities : as ``logits``, optional
         Probability of an option, in place of logits: for mixtures and lapses.
-    available : bool, default False
-        Whether the data's columns ``available_0``, ``available_1``, ... say which options are on offer: the logits of
-        the others are minus infinity.
 
     Notes
     -----
@@ -63,6 +60,9 @@ class SymbolicModel:
     and ``n_actions`` (how many options are on offer). ``reward_lag1`` is the reward one trial earlier; likewise for
     outcome, chosen and inputs, and further back. Trials without a choice count; 0 before the session's start, and where
     the earlier trial had no choice or its outcome was unknown.
+
+    Where the data have columns ``available_0``, ``available_1``, ... that say which options are on offer, the logits of
+    the others are minus infinity.
 
     A trial without a choice changes nothing; logits then see reward, outcome, chosen and known as 0. Where a choice was
     made but its reward is unknown, updates that read it are left out, likewise those that read the option's own outcome
@@ -86,7 +86,6 @@ class SymbolicModel:
         shown: Mapping[str, int | None] | None = None,
         let: Mapping[str, Any] | None = None,
         probabilities: Any = None,
-        available: bool = False,
     ):
         from spice.equations.model_problems import find_problems
 
@@ -94,7 +93,6 @@ class SymbolicModel:
         self.parameters = dict(parameters or {})
         self.inputs = tuple(inputs)
         self.shown = dict(shown or {})
-        self.available = bool(available)
         self.updates = tuple(_update(entry) for entry in updates)
         self.let = {name: _expression(value) for name, value in (let or {}).items()}
         self.logits = None if logits is None else _choices(logits)

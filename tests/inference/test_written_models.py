@@ -58,14 +58,12 @@ OFFERED = SymbolicModel(
     states={"q": State(0.5)},
     updates=[("q", "chosen", "q + alpha * (reward - previous_q)")],
     logits="beta * q / n_actions",
-    available=True,
     parameters=parameters(alpha=0.3, beta=2.0),
 )
 OFFERED_LAPSE = SymbolicModel(
     states={"q": State(0.5)},
     updates=[("q", "chosen", "q + alpha * (reward - q)")],
     probabilities="(1 - lapse) * softmax(beta * q) + lapse / n_actions",
-    available=True,
     parameters=parameters(alpha=0.3, beta=2.0, lapse=0.1),
 )
 CELLS = SymbolicModel(
@@ -81,7 +79,7 @@ CELLS = SymbolicModel(
     logits=["beta * q + v", "beta * q + m[1] + 0.3 * season", "beta * q - m"],
     parameters=parameters(alpha=0.3, beta=2.0, kappa=0.1),
 )
-MODELS = {
+MODELS = {  # with the number of options
     "flat": (FLAT, 3),
     "two-step": (TWO_STEP, 2),
     "lapse": (LAPSE, 2),
@@ -93,21 +91,20 @@ MODELS = {
 }
 
 
-def data(n_actions: int, n_sessions: int = 4, n_trials: int = 30, gaps: bool = True) -> DatasetRNN:
+def data(
+    n_actions: int, offers: bool = False, gaps: bool = True, n_sessions: int = 4, n_trials: int = 30
+) -> DatasetRNN:
     """Random choices of two people; some trials are missing, some rewards unknown."""
-    rng = np.random.default_rng(1)
-    names, columns = [], []
-    for name, levels in {**SHOWN, **{f"available_{k}": None for k in range(n_actions)}}.items():
-        size = (n_sessions, n_trials + 1)
-        values = rng.integers(levels, size=size) if levels else (rng.random(size) < 0.8) * 1
-        names += [name, f"next_{name}"]
-        columns += [values[:, :-1], values[:, 1:]]
-    offered = np.stack([columns[names.index(f"next_available_{k}")] for k in range(n_actions)], -1) > 0
-    empty = ~offered.any(-1)
-    offered[empty, 0] = True
-    columns[names.index("next_available_0")][empty] = 1
-    target = np.where(offered, rng.random(offered.shape), -1).argmax(-1)  # the choice of t + 1, among what is on offer
-    choice = np.concatenate([rng.integers(n_actions, size=(n_sessions, 1)), target], 1)
+    rng, n_sessions, n_trials = np.random.default_rng(1), 4, 30
+    size = (n_sessions, n_trials + 1)
+    shown = {name: rng.integers(levels, size=size) for name, levels in SHOWN.items()}
+    offered = rng.random((*size, n_actions)) < (0.7 if offers else 1)
+    offered[..., 0] |= ~offered.any(-1)
+    if offers:
+        shown |= {f"available_{k}": offered[..., k] for k in range(n_actions)}
+    names = [entry for name in shown for entry in (name, f"next_{name}")]
+    columns = [part for values in shown.values() for part in (values[:, :-1], values[:, 1:])]
+    choice = np.where(offered, rng.random(offered.shape), -1).argmax(-1)
     one_hot = np.eye(n_actions)[choice]
     outcomes = np.where((one_hot == 1) | (rng.random(one_hot.shape) < 0.5), rng.random(one_hot.shape), np.nan)
     if gaps:
@@ -126,7 +123,7 @@ def plain(model: SymbolicModel, dataset: DatasetRNN, values: np.ndarray) -> np.n
     rows = {name: values[people, k] for k, name in enumerate(model.parameters)}
     found = run_symbolic(model, dataset, rows)
     n_actions = dataset.n_actions
-    if model.available:
+    if dataset.columns.has("available_0"):
         first = dataset.columns.index("next_available_0")
         offered = dataset.xs.numpy()[..., first : first + 2 * n_actions : 2] > 0
         found = np.where(offered, found, 0 if model.probabilities is not None else -np.inf)
@@ -152,7 +149,7 @@ def some_values(model: SymbolicModel) -> np.ndarray:
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_is_plain(name):
     model, n_actions = MODELS[name]
-    dataset = data(n_actions)
+    dataset = data(n_actions, offers=name.startswith("offered"))
     likelihood, values = GeneratedLikelihood(model, dataset, 1), some_values(model)
     expected = total(model, dataset, values)
     found = likelihood(values)
@@ -171,7 +168,7 @@ def test_compiled_is_plain(name):
 def test_derivatives_are_those_of_differences(name):
     """Central differences of steps h are off by h^2 / 6 of a third derivative, and by rounding over h."""
     model, n_actions = MODELS[name]
-    dataset = data(n_actions)
+    dataset = data(n_actions, offers=name.startswith("offered"))
     likelihood, values = GeneratedLikelihood(model, dataset, 1), some_values(model)
     found, h = likelihood(values), 1e-5
     for k in range(len(model.parameters)):
@@ -216,7 +213,7 @@ def test_levels_outside_the_declared_range():
         logits="q",
         parameters=parameters(a=0.1),
     )
-    with pytest.raises(DataError, match=r"column 'season' holds 2 at participant 0, session \d, trial \d"):
+    with pytest.raises(DataError, match=r"column 'season' is 2 for participant 0, session \d, trial \d.*has 2 levels"):
         GeneratedLikelihood(model, dataset)
 
 
@@ -233,7 +230,7 @@ def test_shown_inputs_need_their_pair():
 
 
 def test_choices_of_what_was_not_on_offer():
-    dataset = data(3, gaps=False)
+    dataset = data(3, offers=True, gaps=False)
     place = [dataset.columns.index(f"next_available_{k}") for k in range(3)]
     dataset.xs[1, 5, place] = 1 - dataset.ys[1, 5]
     with pytest.raises(DataError, match="available"):

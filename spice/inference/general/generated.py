@@ -164,7 +164,9 @@ class GeneratedLikelihood:
         if order not in self._kernels:
             from spice.equations.codegen import kernel_source  # sympy and the compiler take a while to import
             from spice.equations.compiled import load_function
+            from spice.equations.reading import has_offers
 
-            source = kernel_source(self._model, self._dataset.n_actions, order)
+            offers = has_offers(self._dataset)
+            source = kernel_source(self._model, self._dataset.n_actions, order, offers)
             self._kernels[order] = load_function(source, "evaluate")
         return self._kernels[order]
