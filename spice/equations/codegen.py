@@ -77,8 +77,11 @@ class _Writer:
         self._model, self._n_actions, self._order, self._offers = model, n_actions, order, offers
         self._groupings = groupings(model)
         self._flow = Sensitivities(list(model.parameters), order)
-        self._let = {name: part([value], f"let{k}") for k, (name, value) in enumerate(model.let.items())}
-        self._lines = [parted_line(line, f"line{k}") for k, line in enumerate(model.lines())]
+        number = {symbol("n_actions"): sympy.Integer(n_actions)}  # in choices it counts what is on offer
+        self._initial = {name: part([start.xreplace(number)], "").rest[0] for name, start in model.initial.items()}
+        lets = [value.xreplace(number) for value in model.let.values()]
+        self._let = {name: part([lets[k]], f"let{k}") for k, name in enumerate(model.let)}
+        self._lines = [parted_line(line.xreplace(number), f"line{k}") for k, line in enumerate(model.lines())]
         self._choices = [part(c.expressions, f"choice{k}") for k, c in enumerate(model.choices(n_actions))]
         self._previous = model.uses_previous()
         self._find()
@@ -91,9 +94,9 @@ class _Writer:
         self._names |= {symbol(f"{name}_lag{n}"): sympy.Symbol(f"v{k}") for k, (name, n) in enumerate(model.lagged)}
         self._names |= {symbol(name): sympy.Symbol(local) for name, local in SIGNALS.items()}
         self._places: dict[str, tuple[str, int]] = {}  # by local name: the quantity, and which of its parts
-        for number, (quantity, parts) in enumerate(self._flow.quantities.items()):
+        for count, (quantity, parts) in enumerate(self._flow.quantities.items()):
             for place, entry in enumerate(parts):
-                local = "_".join([f"x{number}", *entry.name.removeprefix(quantity).split("@")[1:]])
+                local = "_".join([f"x{count}", *entry.name.removeprefix(quantity).split("@")[1:]])
                 self._names[entry] = sympy.Symbol(local)
                 self._places[local] = (quantity, place)
         self._blocks, self._size = self._lay_out()
@@ -102,9 +105,9 @@ class _Writer:
 
     def _find(self) -> None:
         """All quantities and how they are set."""
-        model, flow = self._model, self._flow
-        for name, start in model.initial.items():
-            flow.add(name, part([start], "").rest[0])
+        flow = self._flow
+        for name, start in self._initial.items():
+            flow.add(name, start)
             for levels in self._levels(name):
                 flow.add(cell_name(name, levels), name)
         for name in self._previous:
@@ -180,8 +183,7 @@ class _Writer:
         lines = []
         for name in self._model.states:
             block, parts = self._blocks[name], self._flow.quantities[name]
-            first = part([self._model.initial[name]], "").rest
-            values = self._flow.filled(name, first[0])
+            values = self._flow.filled(name, self._initial[name])
             where = [self._range(block, k) for k in range(len(list(parts)))]
             lines += self._assign(values, where, self._no_index)
         return lines

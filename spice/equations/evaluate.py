@@ -46,6 +46,7 @@ class Stepper:
             for name in model.parameters
         }
         self._known["option"] = np.broadcast_to(np.arange(n_actions), shape)
+        self._known["n_actions"] = np.broadcast_to(n_actions, shape)
         self._let = [(name, _Expression(value)) for name, value in model.let.items()]
         self._lines = [(line, _functions(line)) for line in model.lines()]
         self._choices = [(c.when, [_Expression(e) for e in c.expressions]) for c in model.choices(n_actions)]
@@ -128,6 +129,10 @@ class Stepper:
             return np.where(offered, values, 0.0)
         return _softmax(values, offered)
 
+    def in_coming_cell(self, state: str, columns: Values) -> np.ndarray:
+        """A state in the cell that is shown before the coming choice, shape (n_sessions, n_actions)."""
+        return self._in_cell(self.states[state], self._cells(columns, NEXT)[state])
+
     # ------------------------------------------------------------------ inside
 
     def _wide(self, value: Any) -> np.ndarray:
@@ -145,7 +150,7 @@ class Stepper:
 
     def _context(self, read: Values, cells: dict[str, np.ndarray]) -> Values:
         """Values by name, of options in the cell that is shown."""
-        context = self._known | self._signals | read | {"n_actions": self._wide(self._n_actions)}
+        context = self._known | self._signals | read
         for name, n in self._model.lagged:
             past = self._past[-1 - n] if len(self._past) > n else {}
             context[f"{name}_lag{n}"] = past.get(name, self._wide(0.0))

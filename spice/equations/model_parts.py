@@ -128,6 +128,16 @@ class Line(NamedTuple):
     everywhere: Branch | None = None
     rule: int | None = None
 
+    def xreplace(self, names: Mapping[sympy.Basic, sympy.Basic]) -> "Line":
+        """With other expressions in place of some."""
+
+        def other(branch: Branch | None) -> Branch | None:
+            return None if branch is None else branch._replace(expression=branch.expression.xreplace(names))
+
+        return self._replace(
+            chosen=other(self.chosen), unchosen=other(self.unchosen), everywhere=other(self.everywhere)
+        )
+
 
 class Choices(NamedTuple):
     """How choices are made, in trials of one kind.

@@ -2,14 +2,16 @@
 
 import keyword
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
 import sympy
 
 from spice.equations.latex import PREVIOUS, text_expression
-from spice.equations.model_parts import SIGNALS, WHERE
-from spice.equations.parsing import FUNCTIONS, InCell
-from spice.errors import did_you_mean
+from spice.equations.model_parts import SIGNALS, WHERE, Parameter
+from spice.equations.parsing import FUNCTIONS, InCell, OverActions
+from spice.equations.priors import Prior, read_prior
+from spice.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import SymbolicModel
@@ -79,7 +81,10 @@ def _symbols(model: "SymbolicModel") -> Iterator[str]:
     known += above
     choices = [e for part in model._choice_parts() for e in (part if isinstance(part, tuple) else [part])]
     yield from _unknown("the updates or logits", [*(u.expression for u in model.updates), *choices], known)
-    yield from _unknown("start values", model.initial.values(), list(model.parameters))
+    yield from _unknown("start values", model.initial.values(), [*model.parameters, "n_actions"])
+    for name, start in model.initial.items():
+        if start.has(OverActions, InCell):
+            yield f"the start value of {name!r} reads other options or cells, which have no values yet."
 
 
 def _unknown(place: str, expressions: Iterable[sympy.Basic], known: list[str]) -> Iterator[str]:
@@ -123,3 +128,25 @@ def _parameters(model: "SymbolicModel") -> Iterator[str]:
             yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
         if parameter.scale not in ("unconstrained", "natural"):
             yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."
+        yield from _priors(name, parameter)
+
+
+def _priors(name: str, parameter: Parameter) -> Iterator[str]:
+    found: dict[str, Prior] = {}
+    for kind in ("prior", "mean_prior", "sd_prior"):
+        try:
+            if getattr(parameter, kind) is not None:
+                found[kind] = read_prior(getattr(parameter, kind))
+        except ConfigError as error:
+            yield f"{kind} of {name!r}: {error}"
+    if "prior" in found and (misfit := found["prior"].misfit(name, parameter.low, parameter.high)):
+        yield misfit
+    if "mean_prior" in found and parameter.scale == "unconstrained":
+        mean = found["mean_prior"]
+        if mean.support != (-inf, inf):
+            yield (
+                f"the mean_prior {mean} of {name!r} has bounds, but people are normal on the unconstrained scale, "
+                "where a mean may be any number: use scale='natural', or a prior such as normal(0, 1)."
+            )
+    if "sd_prior" in found and found["sd_prior"].support[0] < 0:
+        yield f"the sd_prior {found['sd_prior']} of {name!r} is below 0 in part; use one such as half_normal(1)."

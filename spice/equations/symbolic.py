@@ -1,7 +1,7 @@
 """A whole model as expressions: what each trial does to the states, and the choices that follow from them."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy
 
@@ -20,7 +20,13 @@ from spice.equations.model_parts import (
 )
 from spice.equations.parsing import parse_condition, parse_expression, symbol
 from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.resources.agents import Seed
 from spice.resources.columns import NEXT
+
+if TYPE_CHECKING:
+    from spice.equations.agent import SymbolicAgent
+    from spice.resources.dataset import DatasetRNN
+    from spice.resources.environments import Bandits
 
 __all__ = ["LAGGED", "SIGNALS", "WHERE", "Parameter", "State", "SymbolicModel", "Update", "read_lag"]
 
@@ -207,6 +213,63 @@ class SymbolicModel:
                 raise ConfigError(f"the parameter {name!r} has no value: give it one, Parameter(value=...).")
             found[name] = float(value)
         return found
+
+    def replace(self, **changes: Any) -> "SymbolicModel":
+        """The same model with other parts, by the names of the constructor's parameters."""
+        own = ("states", "updates", "logits", "parameters", "inputs", "shown", "let", "probabilities")
+        return SymbolicModel(**{name: getattr(self, name) for name in own} | changes)
+
+    # ------------------------------------------------------------------ what it does
+
+    def agent(self, values: Any = None, n_actions: int | None = None, seed: Seed = None) -> "SymbolicAgent":
+        """The model as an agent, for `create_dataset`, `plot_session` and trials of one's own.
+
+        Parameters
+        ----------
+        values : mapping of str to float or array_like of shape (n_participants,), or pandas.DataFrame, optional
+            Parameters, the same for everybody or by participant (as in ``fit(...).parameters``); by default the
+            values that the model has.
+        n_actions : int, optional
+            Number of options; by default that of the logits where they are given for each option, else 2.
+        seed : int or numpy.random.Generator, optional
+            Seed of the choices.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter has no value.
+        """
+        from spice.equations.agent import SymbolicAgent
+
+        return SymbolicAgent(self, self.values() if values is None else values, n_actions or self.n_actions or 2, seed)
+
+    def simulate(
+        self, environment: "Bandits", n_trials: int, values: Any = None, n_sessions: int = 1, seed: Seed = None
+    ) -> "DatasetRNN":
+        """Let the model play a task, all sessions at once.
+
+        Parameters
+        ----------
+        environment : Bandits
+            The task.
+        n_trials : int
+            Number of scored choices per session.
+        values : mapping or pandas.DataFrame, optional
+            As for `agent`: with several values of a parameter, that many participants.
+        n_sessions : int, default 1
+            Sessions of each participant.
+        seed : int or numpy.random.Generator, optional
+            Seed of model and task.
+
+        Returns
+        -------
+        DatasetRNN
+            Participants are numbered 0, 1, ... in the order of ``values``.
+        """
+        from spice.resources.simulation import create_dataset
+
+        agent = self.agent(values, environment.n_actions)
+        return create_dataset(agent, environment, n_trials, n_sessions, agent.n_participants, seed=seed)[0]
 
     # ------------------------------------------------------------------ how it reads
 

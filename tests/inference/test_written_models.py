@@ -5,7 +5,7 @@ import pytest
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
-from spice.errors import DataError
+from spice.errors import ConfigError, DataError
 from spice.inference.general.generated import GeneratedLikelihood
 from spice.resources.dataset import DatasetRNN
 
@@ -13,7 +13,8 @@ SHOWN = {"season": 3, "alien": 2}
 
 
 def parameters(**values) -> dict[str, Parameter]:
-    return {name: Parameter(value=value) for name, value in values.items()}
+    bounds = {"lapse": (0, 1)}
+    return {name: Parameter(*bounds.get(name, ()), value=value) for name, value in values.items()}
 
 
 FLAT = SymbolicModel(
@@ -235,3 +236,22 @@ def test_choices_of_what_was_not_on_offer():
     dataset.xs[1, 5, place] = 1 - dataset.ys[1, 5]
     with pytest.raises(DataError, match="available"):
         GeneratedLikelihood(OFFERED, dataset)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        ("(1 - lapse) * softmax(q) + lapse", r"session 0, trial 0 are .*, which add up to 1\.2 \(with lapse=0\.2\)"),
+        (("q + lapse", "1 - q - lapse"), "must lie between 0 and 1"),
+        ("softmax(q) + where(option == 1, lapse, -lapse)", "must lie between 0 and 1"),
+    ],
+)
+def test_probabilities_must_be_normalised(probabilities, message):
+    model = SymbolicModel(
+        states={"q": State(0.5)},
+        updates=[("q", "chosen", "q + 2 * reward")],
+        probabilities=probabilities,
+        parameters={"lapse": Parameter(0, 1)},
+    )
+    with pytest.raises(ConfigError, match=message):
+        GeneratedLikelihood(model, data(2))

@@ -54,6 +54,9 @@ class GeneratedLikelihood:
     """
 
     def __init__(self, model: SymbolicModel, dataset: DatasetRNN, n_threads: int | None = None):
+        from spice.equations.normalised import check_normalised
+
+        check_normalised(model, dataset)
         self.names = tuple(model.parameters)
         self._model, self._dataset = model, dataset
         self.trials, self.participants = flatten(model, dataset)

@@ -1,6 +1,6 @@
 """Rescorla-Wagner with forgetting, different for each participant."""
 
-from spice.precoded.forgetting import FORGETTING_RNN_CONFIG
+from spice.precoded.networks.forgetting import FORGETTING_RNN_CONFIG
 from spice.resources.rnn import BaseRNN
 
 PARTICIPANT_EMBEDDING_RNN_CONFIG = FORGETTING_RNN_CONFIG  # the same modules; people differ in their coefficients

@@ -1,0 +1,132 @@
+"""Models of choosing, and what any model may be extended by: lapses and biases."""
+
+from typing import TYPE_CHECKING, Any
+
+from spice.errors import ConfigError
+from spice.resources.arguments import in_words, is_whole
+
+if TYPE_CHECKING:
+    from spice.equations import SymbolicModel
+
+
+def choice_kernel() -> "SymbolicModel":
+    """Rescorla-Wagner with a choice kernel: options that were chosen are chosen again, or avoided.
+
+    Parameters of the model: ``alpha``, ``alpha_choice`` (rate of the kernel), ``beta``, ``perseveration`` (weight of
+    the kernel).
+
+    Source: Wilson & Collins (2019, eLife 8: e49547), model 5.
+    """
+    from spice.equations import Parameter, State, SymbolicModel
+
+    return SymbolicModel(
+        states={"q": State(0.5), "k": State(0.0)},
+        updates=[
+            ("q", "chosen", "q + alpha * (reward - q)"),
+            ("k", "everywhere", "k + alpha_choice * (chosen - k)"),
+        ],
+        logits="beta * q + perseveration * k",
+        parameters={
+            "alpha": Parameter(0, 1),
+            "alpha_choice": Parameter(0, 1),
+            "beta": Parameter(0),
+            "perseveration": Parameter(),
+        },
+    )
+
+
+def win_stay_lose_shift() -> "SymbolicModel":
+    """Stay after a reward above 0, else shift to any other option; at random with probability ``epsilon``.
+
+    The last choice whose outcome is known decides; before there is one, all options are alike.
+
+    Source: Wilson & Collins (2019, eLife 8: e49547), model 2.
+    """
+    from spice.equations import Parameter, State, SymbolicModel
+
+    plan = "(1 - epsilon) * where(reward > 0, chosen, (1 - chosen) / (n_actions - 1)) + epsilon / n_actions"
+    return SymbolicModel(
+        states={"plan": State("1 / n_actions")},
+        updates=[("plan", "everywhere", plan)],
+        logits="log(plan)",
+        parameters={"epsilon": Parameter(0, 1)},
+    )
+
+
+def with_lapse(model: "SymbolicModel", name: str = "lapse") -> "SymbolicModel":
+    """A model whose choices lapse: with some probability any of the options on offer is chosen.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model.
+    name : str, default "lapse"
+        Name of the new parameter, between 0 and 1.
+
+    Returns
+    -------
+    SymbolicModel
+        With probabilities in place of logits.
+
+    Source: Wilson & Collins (2019, eLife 8: e49547), Appendix 4.
+    """
+    from spice.equations import Parameter
+    from spice.equations.parsing import Softmax, symbol
+
+    lapse, n_actions = symbol(name), symbol("n_actions")
+
+    def mixture(part: Any) -> Any:
+        one = _in_one(part)
+        return (1 - lapse) * (Softmax(one) if model.probabilities is None else one) + lapse / n_actions
+
+    given = {when: mixture(part) for when, part in model.given_choices.items()}
+    probabilities = given if None not in given else given[None]
+    return model.replace(
+        logits=None, probabilities=probabilities, parameters=model.parameters | {name: Parameter(0, 1)}
+    )
+
+
+def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "SymbolicModel":
+    """A model with a bias for each option but the first, whose bias is 0.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model; it must have logits.
+    n_actions : int
+        Number of options.
+    name : str, default "bias"
+        The new parameters are ``bias_1``, ``bias_2`` and so on.
+
+    Raises
+    ------
+    ConfigError
+        If the model has probabilities, or ``n_actions`` is no number of options.
+    """
+    from sympy import Eq, Piecewise
+
+    from spice.equations import Parameter
+    from spice.equations.parsing import symbol
+
+    if not is_whole(n_actions, 2):
+        raise ConfigError(f"n_actions must be a whole number from 2 on, not {in_words(n_actions)}.")
+    if model.probabilities is not None:
+        raise ConfigError("biases are added to logits, but the model has probabilities: add biases first, then lapses.")
+    names = [f"{name}_{option}" for option in range(1, n_actions)]
+    cases = [(symbol(entry), Eq(symbol("option"), k)) for k, entry in enumerate(names, start=1)]
+    bias = Piecewise(*cases, (0, True))
+    given = {when: _in_one(part) + bias for when, part in model.given_choices.items()}
+    parameters = model.parameters | {entry: Parameter() for entry in names}
+    return model.replace(logits=given if None not in given else given[None], parameters=parameters)
+
+
+def _in_one(part: Any) -> Any:
+    """One expression for all options, of one for each."""
+    from sympy import Eq, Piecewise
+
+    from spice.equations.parsing import symbol
+
+    if not isinstance(part, tuple):
+        return part
+    *cases, last = [(entry, Eq(symbol("option"), k)) for k, entry in enumerate(part)]
+    return Piecewise(*cases, (last[0], True))

@@ -1,0 +1,1 @@
+"""Networks with a module for each mechanism, and their configurations."""
