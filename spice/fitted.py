@@ -1,7 +1,7 @@
 """What a fitted estimator does: predict, score, print, tabulate, simulate."""
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from spice.building import pooled
 from spice.equations import format_number
-from spice.errors import ConfigError, DataError, SpiceWarning, did_you_mean
+from spice.errors import ConfigError, DataError, ModelFormError, SpiceWarning, did_you_mean
 from spice.inference import RecoveryReport, canonical_block
 from spice.resources.agents import Seed, make_generator
 from spice.resources.alignment import align
@@ -140,14 +140,17 @@ class FittedSpice(StoredSpice):
             lines.insert(0, f"participant {label} (one of {len(known)}):")
         return "\n".join(lines)
 
-    def symbolic_model(self, participant: Any = None) -> "SymbolicModel":
-        """The model with its equations as expressions: to print, typeset, differentiate or evaluate.
+    def symbolic_model(self, participant: Any = None, gauge: str | None = None) -> "SymbolicModel":
+        """The model with its equations as expressions: to print, typeset, simulate, or fit by `spice.inference.fit`.
 
         Parameters
         ----------
         participant : optional
             Label: the terms and values of this participant alone; default everybody's terms, each parameter with a
             value per participant.
+        gauge : {None, "canonical", "network"}
+            In the field's own parameters (``canonical_``), or with the coefficients of the equations. With None, the
+            canonical one wherever every state has such a form.
 
         Returns
         -------
@@ -156,10 +159,12 @@ class FittedSpice(StoredSpice):
         Raises
         ------
         ModelFormError
-            If the model's code cannot be written as expressions.
+            If the model's code cannot be written as expressions, or a state has no canonical form.
+        ConfigError
+            If there is no such gauge or participant.
         """
-        from spice.equations.tracing import trace
-
+        if gauge not in (None, "canonical", "network"):
+            raise ConfigError(f"gauge={gauge!r} is unknown; choose 'canonical' or 'network'.")
         self._check_fitted()
         if not hasattr(self, "equations_"):
             raise NotFittedError("there are no equations: load them with load_spice(path_spice=...), or fit.")
@@ -168,7 +173,26 @@ class FittedSpice(StoredSpice):
             self._check_label(participant)
         shared = self.spice_model_.n_participants == 1
         wanted = known[:1] if shared else known if participant is None else [participant]
+        if gauge != "network" and (gauge == "canonical" or self._all_canonical(wanted)):
+            return self._canonical_model(wanted)
+        from spice.equations.tracing import trace
+
         return trace(self.spice_model_, {label: 0 if shared else self.participants_.index(label) for label in wanted})
+
+    def _all_canonical(self, labels: Sequence[Any]) -> bool:
+        """Whether these participants' forms make one model."""
+        try:
+            self._canonical_model(labels)
+        except ModelFormError:
+            return False
+        return True
+
+    def _canonical_model(self, labels: Sequence[Any]) -> "SymbolicModel":
+        from spice.inference.canonical_model import canonical_model
+
+        if not hasattr(self, "canonical_"):
+            raise ModelFormError("there is no canonical form, because stage 3 was left out (refine=False).")
+        return canonical_model({label: self.canonical_[label] for label in labels})
 
     def summary(self, form: str = "terms", intervals: str = "wald") -> "pd.DataFrame":
         """Estimates with their uncertainty.

@@ -622,16 +622,16 @@ def test_networks_cannot_be_traced():
 
 
 def test_the_estimators_model(fitted, agent_data):
-    found = fitted.symbolic_model()
+    found = fitted.symbolic_model(gauge="network")
     assert_same_logits(fitted.spice_model_, agent_data)
     terms = fitted.equations_[fitted.participants_[0]][LEARNT].coefficients
     assert found.values()["value_reward_chosen_reward"] == pytest.approx(terms["c_reward"])
-    assert found.values() == fitted.symbolic_model(fitted.participants_[0]).values()
+    assert found.values() == fitted.symbolic_model(fitted.participants_[0], "network").values()
     assert set(found.states) == {"x_value_reward"}
 
 
 def test_the_estimators_model_by_participant(fitted_people):
-    everybody, ben = fitted_people.symbolic_model(), fitted_people.symbolic_model("ben")
+    everybody, ben = (fitted_people.symbolic_model(label, "network") for label in (None, "ben"))
     assert everybody.parameters["beta"].value.keys() == {"anna", "ben", "cleo"}
     own = everybody.values("ben")
     assert {name: own[name] for name in ben.parameters} == pytest.approx(ben.values())
