@@ -42,13 +42,17 @@ def _names(model: "SymbolicModel") -> Iterator[str]:
     }
     seen: dict[str, str] = {name: "signal of the trial" for name in SIGNALS}
     for kind, names in groups.items():
-        a_kind = f"an {kind}" if kind == "input" else f"a {kind}"
+        a_kind = _a(kind)
         for name in names:
             if not name.isidentifier() or keyword.iskeyword(name) or name in FUNCTIONS or name.startswith(PREVIOUS):
                 yield f"{name!r} cannot be the name of {a_kind}: use letters, digits and _, and no function's name."
             elif name in seen:
-                yield f"the {kind} {name!r} has the name of a {seen[name]}; rename one of them."
+                yield f"the {kind} {name!r} has the name of {_a(seen[name])}; rename one of them."
             seen.setdefault(name, kind)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind == 'input' else 'a'} {kind}"
 
 
 def _states(model: "SymbolicModel") -> Iterator[str]:
