@@ -11,6 +11,7 @@ quarter of the range) between two bounds, else half_normal(2).
 """
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ def theta_prior(parameter: "Parameter") -> Prior:
     return _prior("normal", 0.0, 3.0)
 
 
-def theta_moments(parameters: "dict[str, Parameter]") -> tuple[np.ndarray, np.ndarray]:
+def theta_moments(parameters: "Mapping[str, Parameter]") -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of the default priors on the unconstrained scale, each (n_parameters,)."""
     priors = [theta_prior(parameter).arguments for parameter in parameters.values()]
     return np.array([a[0] for a in priors]), np.array([a[1] for a in priors])

@@ -1,0 +1,101 @@
+"""What the curvature at an optimum says: standard errors, what is not identified, and Laplace's evidence."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from spice.inference.fitting.transforms import Scale
+from spice.inference.uncertainty import PART, UNKNOWN
+
+Z = float(ndtri(0.975))
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Of each row on the unconstrained scale; what a bound holds counts as known.
+
+    Attributes
+    ----------
+    covariance : np.ndarray, shape (n_rows, n_parameters, n_parameters)
+        Inverse of the second derivatives, 0 in directions that are not identified and for what is held.
+    lost : np.ndarray of bool, shape (n_rows, n_parameters)
+        Parameters that have a part in a direction in which the function is flat.
+    saddle : np.ndarray of bool, shape (n_rows,)
+        Whether the function bends down in a direction: it is no minimum.
+    log_determinant : np.ndarray, shape (n_rows,)
+        Of the second derivatives; NaN where they are not positive definite.
+    """
+
+    covariance: np.ndarray
+    lost: np.ndarray
+    saddle: np.ndarray
+    log_determinant: np.ndarray
+
+
+def curvature_of(hessian: np.ndarray, held: np.ndarray) -> Curvature:
+    """Read second derivatives.
+
+    Parameters
+    ----------
+    hessian : np.ndarray, shape (n_rows, n_parameters, n_parameters)
+        Second derivatives on the unconstrained scale.
+    held : np.ndarray of bool, shape (n_rows, n_parameters)
+        What a bound holds.
+    """
+    free = np.logical_not(held)
+    matrix = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+    usable = np.all(np.isfinite(matrix), axis=(1, 2))
+    matrix = np.where(usable[:, None, None], matrix, 0.0)
+    matrix += held[:, :, None] * np.eye(hessian.shape[1])
+    values, vectors = np.linalg.eigh(matrix)
+    known: np.ndarray = values > UNKNOWN
+    inverse = np.where(known, 1 / np.where(known, values, 1.0), 0.0)
+    covariance = np.einsum("rik,rk,rjk->rij", vectors, inverse, vectors)
+    covariance *= (free[:, :, None] & free[:, None, :]).astype(float)
+    lost = np.any((np.abs(vectors) > PART) & ~known[:, None, :], axis=2) & free
+    with np.errstate(invalid="ignore", divide="ignore"):
+        determinant = np.where((values > 0).all(1) & usable, np.log(values).sum(1), np.nan)
+    return Curvature(covariance, lost | ~usable[:, None], np.any(values < -UNKNOWN, axis=1), determinant)
+
+
+def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standard errors on the natural scale, and 95 % intervals formed on the unconstrained one.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scales.
+    theta : np.ndarray, shape (n_rows, n_parameters)
+        Estimates on the unconstrained scale, infinite at a bound.
+    found : Curvature
+        Of the same rows.
+
+    Returns
+    -------
+    se, low, high : np.ndarray, each (n_rows, n_parameters)
+        NaN for what is held or not identified.
+    """
+    errors = np.sqrt(np.einsum("rkk->rk", found.covariance))
+    errors[found.lost | np.isinf(theta)] = np.nan
+    width = Z * errors
+    slope = scale.derivatives(theta)[1]
+    there = np.where(np.isinf(theta), 0.0, theta)
+    return slope * errors, scale.natural(there - width), scale.natural(there + width)
+
+
+def laplace(value: np.ndarray, found: Curvature) -> np.ndarray:
+    """Logarithm of the integral of exp(-value) over the unconstrained scale, by a quadratic at its mode.
+
+    MacKay (2003), Information theory, inference, and learning algorithms, equation 27.6.
+
+    Parameters
+    ----------
+    value : np.ndarray, shape (n_rows,)
+        Negative logarithm of likelihood times prior density at the mode.
+    found : Curvature
+        There, nothing held.
+    """
+    n = found.covariance.shape[1]
+    return -value + n / 2 * math.log(2 * math.pi) - found.log_determinant / 2

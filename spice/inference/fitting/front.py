@@ -1,0 +1,121 @@
+"""The one call that fits a model by any method."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.inference.fitting.objective import Objective, objective
+from spice.resources.arguments import in_words, is_whole
+from spice.resources.dataset import DatasetRNN, check_is_dataset
+
+if TYPE_CHECKING:
+    from spice.inference.fitting.result import FitResult
+
+__all__ = ["Objective", "fit", "objective"]
+
+METHODS = {"mle": ("none", "complete"), "map": ("none", "complete"), "em": ("partial",)}
+METHODS["nuts"] = ("none", "partial", "complete")
+POOLING = ("none", "partial", "complete")
+OWN = ("start", "n_starts", "n_threads")  # of "mle" and "map"
+NEEDED = {"nuts": ("nutpie", "arviz")}  # of the extra [bayes]
+
+
+def fit(
+    model: Any, dataset: DatasetRNN, method: str = "mle", pooling: str | None = None, **settings: Any
+) -> "FitResult":
+    """Fit a model to choices.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model.
+    dataset : DatasetRNN
+        The data.
+    method : {"mle", "map", "em", "nuts"}, default "mle"
+        Maximum likelihood; maximum a posteriori under each parameter's prior; empirical Bayes, a population by EM with
+        Laplace steps (Huys et al. 2011, approximate); full Bayes by NUTS (needs ``pip install "spice[bayes]"``).
+    pooling : {"none", "partial", "complete"}, optional
+        Each participant alone, as members of a population, or one set of parameters for all. The default is "partial"
+        for "em", and for "nuts" where there are several participants and no parameter has a prior of its own; else
+        "none".
+    **settings
+        Of the method. "mle" and "map": ``start``, ``n_starts``, ``n_threads``, see
+        `spice.inference.fitting.maximum.fit_maximum`; "em": see `spice.inference.fitting.em.fit_em`; "nuts": see
+        `spice.inference.fitting.nuts.fit_nuts`.
+
+    Returns
+    -------
+    FitResult
+        Estimates with standard errors and intervals, and whether and why each participant's fit ended.
+
+    Raises
+    ------
+    ConfigError
+        If method, pooling or settings do not fit together: all problems are listed.
+    DataError
+        If the data cannot be used.
+    """
+    check_is_dataset(dataset, "fit")
+    problems = _problems(model, method, pooling, settings)
+    if problems:
+        raise ConfigError(join_problems("The model cannot be fitted", problems))
+    pooling = pooling or _default_pooling(model, dataset, method)
+    return _method(method)(model, dataset, pooling, settings)
+
+
+def _problems(model: Any, method: Any, pooling: Any, settings: dict[str, Any]) -> list[str]:
+    problems = []
+    if not hasattr(model, "parameters"):
+        problems.append(f"the model must be a SymbolicModel, not {in_words(model)}.")
+    elif not model.parameters:
+        problems.append("the model has no parameters to estimate.")
+    if not isinstance(method, str) or method not in METHODS:
+        near = did_you_mean(str(method), list(METHODS))
+        return [*problems, f"there is no method {in_words(method)}{near}; choose one of {', '.join(METHODS)}."]
+    if pooling is not None and (not isinstance(pooling, str) or pooling not in POOLING):
+        near = did_you_mean(str(pooling), POOLING)
+        problems.append(f"there is no pooling {in_words(pooling)}{near}; choose one of {', '.join(POOLING)}.")
+    elif pooling is not None and pooling not in METHODS[method]:
+        others = [name for name, known in METHODS.items() if pooling in known]
+        problems.append(
+            f'method "{method}" knows pooling {" and ".join(METHODS[method])}, not {pooling}; {pooling} is for '
+            f"{' and '.join(others)}."
+        )
+    if method in ("mle", "map"):
+        problems += [
+            f'method "{method}" has no setting {name!r}{did_you_mean(name, OWN)}; its settings are {", ".join(OWN)}.'
+            for name in settings
+            if name not in OWN
+        ]
+        problems += [
+            f"{name} must be a whole number from 1 on, not {in_words(settings[name])}."
+            for name in ("n_starts", "n_threads")
+            if settings.get(name) is not None and not is_whole(settings[name], 1)
+        ]
+    missing = [name for name in NEEDED.get(method, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        problems.append(f'method "{method}" needs {" and ".join(missing)}: pip install "spice[bayes]".')
+    return problems
+
+
+def _default_pooling(model: Any, dataset: DatasetRNN, method: str) -> str:
+    if method == "em":
+        return "partial"
+    alone = any(parameter.prior is not None for parameter in model.parameters.values())
+    return "partial" if method == "nuts" and len(dataset.participants.unique()) > 1 and not alone else "none"
+
+
+def _method(name: str) -> Callable[[Any, DatasetRNN, str, dict[str, Any]], "FitResult"]:
+    """The function that fits, imported when it is needed."""
+    if name == "em":
+        from spice.inference.fitting.em import fit_em
+
+        return lambda model, dataset, pooling, settings: fit_em(model, dataset, **settings)
+    if name == "nuts":
+        from spice.inference.fitting.nuts import fit_nuts
+
+        return lambda model, dataset, pooling, settings: fit_nuts(model, dataset, pooling=pooling, **settings)
+    from spice.inference.fitting.maximum import fit_maximum
+
+    return lambda model, dataset, pooling, settings: fit_maximum(model, dataset, name, pooling, **settings)

@@ -1,0 +1,115 @@
+"""What to know of each participant's estimates: bounds, flat directions, data that say nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spice.inference.fitting.curvature import Curvature, curvature_of
+from spice.inference.fitting.defaults import theta_moments
+from spice.inference.fitting.optima import Optima
+from spice.inference.fitting.targets import Target
+from spice.resources.dataset import DatasetRNN
+
+RISE = 0.1  # nats by which a function rises on the way back, if a parameter has run away on it
+NO_TRIALS = "no trials"
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """Of each row.
+
+    Attributes
+    ----------
+    values : np.ndarray, shape (n_rows, n_parameters)
+        Estimates on the natural scale: the bound where one holds them.
+    at_bound : np.ndarray of bool, shape (n_rows, n_parameters)
+        What a bound holds, be it infinity.
+    curvature : Curvature
+        With these held.
+    converged : np.ndarray of bool, shape (n_rows,)
+        Whether there is an optimum, and it was reached.
+    reason : list of str, length n_rows
+        Why, or why not.
+    """
+
+    values: np.ndarray
+    at_bound: np.ndarray
+    curvature: Curvature
+    converged: np.ndarray
+    reason: list[str]
+
+
+def remarks_on(
+    target: Target, found: Optima, people: np.ndarray, n_scored: np.ndarray, n_chosen: np.ndarray
+) -> Remarks:
+    """Say what there is to know.
+
+    Parameters
+    ----------
+    target : Target
+        What was minimised.
+    found : Optima
+        Rows.
+    people : np.ndarray of int, shape (n_rows,)
+        Their participants, by place in the target's likelihood.
+    n_scored, n_chosen : np.ndarray of int, each (n_rows,)
+        How many choices they made, and of how many options.
+    """
+    held = np.isinf(found.theta)
+    curvature = curvature_of(found.rows.hessian, held)
+    ran = _ran_away(target, found, people, curvature.lost & (n_scored > 0)[:, None])
+    at_bound = held | (ran != 0)
+    if (ran != 0).any():
+        curvature = curvature_of(found.rows.hessian, at_bound)
+    bound = np.where(ran > 0, target.scale.high, target.scale.low)
+    endless = (ran != 0) & np.isinf(bound)
+    values = np.where((ran != 0) & ~endless, bound, target.scale.natural(found.theta))
+    converged = found.converged & ~curvature.saddle & ~endless.any(1)
+    names = np.array(target.scale.names, dtype=object)
+    notes: list[tuple[np.ndarray, Sequence[str]]] = [
+        (n_scored == 0, [f"{NO_TRIALS}: the estimates are the priors' modes"]),
+        (~found.converged, ["no step led on before the optimum was reached"]),
+        (found.converged & curvature.saddle, ["the likelihood rises in a direction from there: try other starts"]),
+        _about("at a bound", at_bound & ~endless, names),
+        _about("runs to infinity", endless, names),
+        _about("not identified", curvature.lost & ~at_bound & (n_scored > 0)[:, None], names),
+        (n_scored == 1, ["there is one scored choice"]),
+        ((n_chosen == 1) & (n_scored > 1), ["only one option was ever chosen"]),
+    ]
+    reason = [""] * len(people)
+    for which, texts in notes:
+        for place, row in enumerate(np.flatnonzero(which)):
+            text = texts[place if len(texts) > 1 else 0]
+            reason[row] = f"{reason[row]}; {text}" if reason[row] else text
+    return Remarks(values, at_bound, curvature, converged, [entry or "converged" for entry in reason])
+
+
+def options_chosen(dataset: DatasetRNN, participants: Sequence[int]) -> np.ndarray:
+    """Number of different options among each participant's scored choices, (n_participants,)."""
+    place = {number: k for k, number in enumerate(participants)}
+    rows = np.array([place[number] for number in dataset.participants.tolist()])
+    counts = np.zeros((len(participants), dataset.n_actions))
+    np.add.at(counts, rows, dataset.ys.nan_to_num(0.0).sum(1).numpy())
+    return (counts > 0).sum(1)
+
+
+def _about(title: str, which: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The rows in which there are any, and a note for each."""
+    rows = np.any(which, axis=1)
+    notes = [f"{title}: {', '.join(names[entry])}" for entry in which[rows]]
+    return rows, notes
+
+
+def _ran_away(target: Target, found: Optima, people: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Which parameters have gone where the function is flat because it was lower there: 1 up, -1 down, else 0."""
+    direction = np.zeros(flat.shape, int)
+    rows, columns = np.nonzero(flat & np.isfinite(found.theta))
+    if len(rows):
+        mean, _ = theta_moments(target.parameters)
+        theta = found.theta[rows]
+        away = theta[np.arange(len(rows)), columns] - mean[columns]
+        theta[np.arange(len(rows)), columns] = mean[columns]
+        rise = target(theta, people[rows]).value - found.rows.value[rows]
+        direction[rows, columns] = np.where(rise > RISE, np.sign(away), 0)
+    return direction

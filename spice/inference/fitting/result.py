@@ -1,0 +1,231 @@
+"""What a fit returns: estimates of every participant, how sure they are, how well they predict, and what went wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spice.errors import DataError, join_problems
+from spice.resources.dataset import DatasetRNN, check_is_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spice.inference.fitting.likelihoods import Likelihood
+
+EVERYBODY = "everybody"  # label of the one row of estimates where all participants share them
+
+
+@dataclass
+class Population:
+    """The distribution from which people come, on the scale on which they are normal.
+
+    Attributes
+    ----------
+    mean, sd : pandas.Series
+        By parameter.
+    covariance, correlation : pandas.DataFrame
+        Parameter by parameter.
+    typical : pandas.Series
+        The mean on the natural scale.
+    coefficients : pandas.DataFrame, optional
+        Effects of regressors and groups on the mean.
+    """
+
+    mean: "pd.Series"
+    sd: "pd.Series"
+    covariance: "pd.DataFrame"
+    correlation: "pd.DataFrame"
+    typical: "pd.Series"
+    coefficients: "pd.DataFrame | None" = None
+
+
+class Tables(NamedTuple):
+    """Estimates as tables, participant x parameter: the fields of `FitResult` of the same names."""
+
+    parameters: "pd.DataFrame"
+    se: "pd.DataFrame"
+    intervals: "pd.DataFrame"
+    at_bound: "pd.DataFrame"
+
+
+def tables(
+    labels: Sequence[Any],
+    names: Sequence[str],
+    values: np.ndarray,
+    se: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    at_bound: np.ndarray,
+) -> Tables:
+    """Estimates as tables.
+
+    Parameters
+    ----------
+    labels : sequence, length n_participants
+        Participants.
+    names : sequence of str, length n_parameters
+        Parameters.
+    values, se, low, high, at_bound : np.ndarray, each (n_participants, n_parameters)
+        Estimates, standard errors, ends of the intervals, and whether a bound holds them.
+    """
+    import pandas as pd
+
+    index = participant_index(labels)
+    ends = np.stack([low, high], axis=-1).reshape(len(index), -1)
+    columns = pd.MultiIndex.from_product([list(names), ["low", "high"]], names=["parameter", None])
+    frames = [pd.DataFrame(part, index=index, columns=list(names)) for part in (values, se, at_bound)]
+    return Tables(frames[0], frames[1], pd.DataFrame(ends, index=index, columns=columns), frames[2])
+
+
+def participant_index(labels: Sequence[Any]) -> "pd.Index":
+    """Index of tables that have a row per participant."""
+    import pandas as pd
+
+    return pd.Index(list(labels), name="participant")
+
+
+@dataclass
+class FitResult:
+    """A model fitted to choices.
+
+    Attributes
+    ----------
+    model : SymbolicModel
+        The model.
+    method : {"mle", "map", "em", "nuts"}
+        How it was fitted.
+    pooling : {"none", "partial", "complete"}
+        Each participant alone, as members of a population, or one set of parameters for all; with "complete" the
+        tables of estimates have the one row ``"everybody"``.
+    dataset : DatasetRNN
+        The data.
+    likelihood : Likelihood
+        Likelihood of the choices, on the natural scale.
+    parameters : pandas.DataFrame
+        Estimates on the natural scale, participant x parameter.
+    se : pandas.DataFrame
+        Standard errors, of the same shape; NaN where a bound holds an estimate or the data do not identify it.
+    intervals : pandas.DataFrame
+        95 % intervals, columns (parameter, "low" or "high"), formed on the unconstrained scale.
+    at_bound : pandas.DataFrame of bool
+        Whether a bound holds an estimate: the likelihood would rise beyond it.
+    nll : pandas.Series
+        Negative log-likelihood of each participant's choices at the estimates, nats.
+    n_trials : pandas.Series of int
+        Scored choices of each participant.
+    converged : pandas.Series of bool
+        Whether the optimum was reached.
+    reason : pandas.Series of str
+        Why, and what to know of a participant: "converged", "at a bound: alpha", "no trials", ...
+    aic, bic : pandas.Series, or float with pooling "complete"
+        Akaike's and Schwarz's criterion at the estimates.
+    log_evidence : pandas.Series, float or None
+        Laplace approximation of the log marginal likelihood; None where there is no prior.
+    starts : pandas.Series or None
+        Share of the starts that ended in the best optimum.
+    population : Population or None
+        The population, where one was estimated.
+    """
+
+    model: Any
+    method: str
+    pooling: str
+    dataset: DatasetRNN
+    likelihood: "Likelihood"
+    parameters: "pd.DataFrame"
+    se: "pd.DataFrame"
+    intervals: "pd.DataFrame"
+    at_bound: "pd.DataFrame"
+    nll: "pd.Series"
+    n_trials: "pd.Series"
+    converged: "pd.Series"
+    reason: "pd.Series"
+    aic: Any
+    bic: Any
+    log_evidence: Any = None
+    starts: "pd.Series | None" = None
+    population: Population | None = None
+
+    def predict(self, dataset: DatasetRNN | None = None) -> np.ndarray:
+        """Probabilities of the choice that follows each trial.
+
+        Parameters
+        ----------
+        dataset : DatasetRNN, optional
+            Trials of the same participants, known by their labels; default those of the fit. With pooling "complete"
+            of any participants.
+
+        Returns
+        -------
+        np.ndarray, shape (n_sessions, n_trials, n_actions)
+
+        Raises
+        ------
+        DataError
+            If there are participants whose parameters were not estimated.
+        """
+        likelihood = self.likelihood if dataset is None else self._likelihood_of(dataset)
+        return likelihood.probabilities(self._values_of(likelihood, self.dataset if dataset is None else dataset))
+
+    def log_likelihood(self, dataset: DatasetRNN | None = None) -> "pd.Series":
+        """Log-likelihood of each participant's choices at the estimates, nats; other data as in `predict`."""
+        import pandas as pd
+
+        likelihood = self.likelihood if dataset is None else self._likelihood_of(dataset)
+        dataset = self.dataset if dataset is None else dataset
+        nll = likelihood(self._values_of(likelihood, dataset)).nll
+        return pd.Series(-nll, participant_index(participant_labels(likelihood, dataset)), name="log_likelihood")
+
+    def summary(self) -> str:
+        """What was found, as text."""
+        from spice.inference.fitting.summary import summary  # reads like a page: it is long
+
+        return summary(self)
+
+    def to_arviz(self) -> Any:
+        """Draws as an ArviZ object: only of methods that draw.
+
+        Raises
+        ------
+        ConfigError
+            If the method gives one estimate, no draws.
+        """
+        from spice.errors import ConfigError
+
+        raise ConfigError(f'method "{self.method}" gives no draws of a posterior: fit with method="nuts".')
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(method={self.method!r}, pooling={self.pooling!r}, {len(self.nll)} participants, "
+            f"parameters: {', '.join(self.parameters.columns)})"
+        )
+
+    def _likelihood_of(self, dataset: DatasetRNN) -> "Likelihood":
+        from spice.inference.fitting.likelihoods import likelihood_of
+
+        check_is_dataset(dataset, "predict")
+        return likelihood_of(self.model, dataset)
+
+    def _values_of(self, likelihood: "Likelihood", dataset: DatasetRNN) -> np.ndarray:
+        """Estimates of a likelihood's participants, (n_groups, n_parameters)."""
+        labels = participant_labels(likelihood, dataset)
+        if self.pooling == "complete":
+            return np.repeat(self.parameters.to_numpy(float), len(labels), axis=0)
+        known = {label: row for row, label in enumerate(self.parameters.index)}
+        values = np.array([self.parameters.to_numpy(float)[known[label]] for label in labels if label in known])
+        problems = [f"participant {label!r} was not fitted" for label in labels if label not in known]
+        problems += [
+            f"participant {label!r} has no estimates: {self.reason[label]}"
+            for label in labels
+            if label in known and self.parameters.loc[label].isna().any()
+        ]
+        if problems and dataset is not self.dataset:
+            raise DataError(join_problems("The choices cannot be predicted", problems[:10]))
+        return values
+
+
+def participant_labels(likelihood: "Likelihood", dataset: DatasetRNN) -> list[Any]:
+    """The user's labels of a likelihood's participants."""
+    return [dataset.label("participant", number) for number in likelihood.participants]

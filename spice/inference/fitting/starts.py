@@ -1,0 +1,100 @@
+"""Where optimisers begin: the same points for everybody, spread evenly over the default priors."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.inference.fitting.defaults import theta_moments
+from spice.inference.fitting.transforms import Scale
+
+if TYPE_CHECKING:
+    from spice.equations.symbolic import Parameter
+
+
+def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.ndarray:
+    """Points that fill the default priors evenly, the first at their means.
+
+    A sequence of Kronecker with the generalised golden ratio (Roberts 2018): as even as Sobol's for few points, and the
+    same points whatever their number.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Parameter
+        Parameters with their bounds.
+    n_starts : int
+        How many.
+
+    Returns
+    -------
+    np.ndarray, shape (n_starts, n_parameters)
+        On the unconstrained scale.
+    """
+    mean, sd = theta_moments(parameters)
+    ratio = 2.0
+    for _ in range(60):  # the root of ratio ** (n + 1) = ratio + 1
+        ratio = (1 + ratio) ** (1 / (len(mean) + 1))
+    steps = ratio ** -np.arange(1.0, len(mean) + 1)
+    share = (0.5 + np.arange(n_starts)[:, None] * steps) % 1
+    return mean + sd * ndtri(share)
+
+
+def given_starts(start: Any, parameters: "Mapping[str, Parameter]", labels: list[Any]) -> np.ndarray:
+    """A start that the user gives, on the unconstrained scale.
+
+    Parameters
+    ----------
+    start : mapping of str to number or array, pandas.DataFrame, or array_like
+        Values on the natural scale: by name, or in the order of the parameters; one for all participants or one for
+        each, of a table by label.
+    parameters : mapping of str to Parameter
+        Parameters with their bounds.
+    labels : list
+        Participants.
+
+    Returns
+    -------
+    np.ndarray, shape (n_participants, n_parameters)
+
+    Raises
+    ------
+    ConfigError
+        If names, shapes or values do not fit: all of them are listed.
+    """
+    names, scale, shape = list(parameters), Scale(parameters), (len(labels), len(parameters))
+    problems: list[str] = []
+    if hasattr(start, "columns") and hasattr(start, "index"):
+        absent = [label for label in labels if label not in start.index]
+        if absent:
+            raise ConfigError(f"start has no row for participant {', '.join(map(repr, absent[:10]))}.")
+        start = {name: start[name].loc[labels].to_numpy() for name in start.columns}
+    if isinstance(start, Mapping):
+        unknown = [name for name in start if name not in names]
+        missing = [name for name in names if name not in start]
+        problems += [f"there is no parameter {name!r}{did_you_mean(name, names)}." for name in unknown]
+        problems += [f"{', '.join(map(repr, missing))} is missing."] if missing else []
+        columns = [] if problems else [start[name] for name in names]
+    else:
+        columns = list(np.moveaxis(np.asarray(start, dtype=float), -1, 0)) if np.ndim(start) else []
+        if len(columns) != len(names):
+            problems.append(f"it needs {len(names)} values, one for each of {', '.join(names)}.")
+    values = np.empty(shape)
+    for k, column in enumerate(columns if not problems else []):
+        try:
+            values[:, k] = np.asarray(column, dtype=float)
+        except (TypeError, ValueError):
+            problems.append(f"{names[k]} needs one number, or one for each of {len(labels)} participants.")
+            continue
+        low, high = scale.low[k], scale.high[k]
+        wrong = ~((values[:, k] > low) & (values[:, k] < high))
+        if wrong.any():
+            place = int(wrong.argmax())
+            problems.append(
+                f"{names[k]} is {values[place, k]:g} for participant {labels[place]!r}, but must lie between {low:g} "
+                f"and {high:g}, not on a bound."
+            )
+    if problems:
+        raise ConfigError(join_problems("The start cannot be used", problems))
+    return scale.unconstrained(values)
