@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from spice.inference.fitting.transforms import Scale
-from spice.inference.uncertainty import PART, UNKNOWN
+from spice.inference.fitting.transforms import BETWEEN, Scale
+from spice.inference.uncertainty import PART, UNKNOWN, VAGUE
 
+FAR = 10.0  # on the unconstrained scale: from there on an estimate is as good as at its bound
 Z = float(ndtri(0.975))
 
 
@@ -34,34 +35,47 @@ class Curvature:
     log_determinant: np.ndarray
 
 
-def curvature_of(hessian: np.ndarray, held: np.ndarray) -> Curvature:
+def curvature_of(scale: Scale, theta: np.ndarray, hessian: np.ndarray, held: np.ndarray) -> Curvature:
     """Read second derivatives.
+
+    So near one of two bounds that a step on the unconstrained scale is next to nothing, information is measured in
+    steps of the size that they have in the middle.
 
     Parameters
     ----------
+    scale : Scale
+        The scales.
+    theta : np.ndarray, shape (n_rows, n_parameters)
+        Where, on the unconstrained scale.
     hessian : np.ndarray, shape (n_rows, n_parameters, n_parameters)
-        Second derivatives on the unconstrained scale.
+        Second derivatives there.
     held : np.ndarray of bool, shape (n_rows, n_parameters)
         What a bound holds.
     """
+    unit = np.ones(theta.shape)
+    near = (scale.kinds == BETWEEN) & (np.abs(theta) < FAR) & ~held
+    unit[near] = (4 * scale.derivatives(theta)[1] / (scale.high - scale.low))[near]
     free = np.logical_not(held)
-    matrix = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+    pairs = free[:, :, None] & free[:, None, :]
+    matrix = np.where(pairs, hessian, 0.0) / (unit[:, :, None] * unit[:, None, :])
     usable = np.all(np.isfinite(matrix), axis=(1, 2))
-    matrix = np.where(usable[:, None, None], matrix, 0.0)
-    matrix += held[:, :, None] * np.eye(hessian.shape[1])
+    matrix = np.where(usable[:, None, None], matrix, 0.0) + held[:, :, None] * np.eye(hessian.shape[1])
     values, vectors = np.linalg.eigh(matrix)
     known: np.ndarray = values > UNKNOWN
     inverse = np.where(known, 1 / np.where(known, values, 1.0), 0.0)
-    covariance = np.einsum("rik,rk,rjk->rij", vectors, inverse, vectors)
-    covariance *= (free[:, :, None] & free[:, None, :]).astype(float)
+    covariance = np.einsum("rik,rk,rjk->rij", vectors, inverse, vectors) * pairs
+    covariance /= unit[:, :, None] * unit[:, None, :]
     lost = np.any((np.abs(vectors) > PART) & ~known[:, None, :], axis=2) & free
     with np.errstate(invalid="ignore", divide="ignore"):
-        determinant = np.where((values > 0).all(1) & usable, np.log(values).sum(1), np.nan)
+        determinant = np.log(values).sum(1) + 2 * np.log(unit).sum(1)
+    determinant = np.where(usable & (values.min(1, initial=np.inf) > 0), determinant, np.nan)
     return Curvature(covariance, lost | ~usable[:, None], np.any(values < -UNKNOWN, axis=1), determinant)
 
 
 def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Standard errors on the natural scale, and 95 % intervals formed on the unconstrained one.
+
+    So near one of two bounds that the logit says nothing they are formed on the natural scale, and end at the bound.
 
     Parameters
     ----------
@@ -80,9 +94,13 @@ def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> tuple[
     errors = np.sqrt(np.einsum("rkk->rk", found.covariance))
     errors[found.lost | np.isinf(theta)] = np.nan
     width = Z * errors
-    slope = scale.derivatives(theta)[1]
+    x, slope, _ = scale.derivatives(theta)
     there = np.where(np.isinf(theta), 0.0, theta)
-    return slope * errors, scale.natural(there - width), scale.natural(there + width)
+    low, high = scale.natural(there - width), scale.natural(there + width)
+    vague = (scale.kinds == BETWEEN) & (width > VAGUE)
+    low[vague] = np.maximum(x - slope * width, scale.low)[vague]
+    high[vague] = np.minimum(x + slope * width, scale.high)[vague]
+    return slope * errors, low, high
 
 
 def laplace(value: np.ndarray, found: Curvature) -> np.ndarray:

@@ -111,14 +111,14 @@ def laplace_evidence(target: Target, theta: np.ndarray, people: np.ndarray) -> n
         NaN where there is no mode.
     """
     mode = optima(target, theta[:, None], people)
-    curvature = curvature_of(mode.rows.hessian, np.zeros(theta.shape, bool))
+    curvature = curvature_of(target.scale, mode.theta, mode.rows.hessian, np.zeros(theta.shape, bool))
     return np.where(mode.converged, laplace(mode.rows.value, curvature), np.nan)
 
 
 def _evidence(target: Target, found: Optima, people: np.ndarray) -> np.ndarray:
     density = Target(target.likelihood, target.parameters, "density")
     if (density.forms == target.forms).all():  # no prior has a Jacobian
-        curvature = curvature_of(found.rows.hessian, np.isinf(found.theta))
+        curvature = curvature_of(target.scale, found.theta, found.rows.hessian, np.isinf(found.theta))
         return np.where(found.converged, laplace(found.rows.value, curvature), np.nan)
     inside = np.abs(found.theta) < 5.0
     return laplace_evidence(density, np.where(inside, found.theta, theta_moments(target.parameters)[0]), people)

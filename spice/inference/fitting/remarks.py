@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spice.inference.fitting.curvature import Curvature, curvature_of
+from spice.inference.fitting.curvature import FAR, Curvature, curvature_of
 from spice.inference.fitting.defaults import theta_moments
+from spice.inference.fitting.descent import ENOUGH
 from spice.inference.fitting.optima import Optima
 from spice.inference.fitting.targets import Target
+from spice.inference.fitting.transforms import FREE
 from spice.resources.dataset import DatasetRNN
 
 RISE = 0.1  # nats by which a function rises on the way back, if a parameter has run away on it
+ON = 2.0  # further on, on the unconstrained scale, where it is flat then
 NO_TRIALS = "no trials"
 
 
@@ -22,7 +25,7 @@ class Remarks:
     Attributes
     ----------
     values : np.ndarray, shape (n_rows, n_parameters)
-        Estimates on the natural scale: the bound where one holds them.
+        Estimates on the natural scale: the bound where one holds them, or where an optimiser gave up on the way.
     at_bound : np.ndarray of bool, shape (n_rows, n_parameters)
         What a bound holds, be it infinity.
     curvature : Curvature
@@ -57,14 +60,14 @@ def remarks_on(
         How many choices they made, and of how many options.
     """
     held = np.isinf(found.theta)
-    curvature = curvature_of(found.rows.hessian, held)
+    curvature = curvature_of(target.scale, found.theta, found.rows.hessian, held)
     ran = _ran_away(target, found, people, curvature.lost & (n_scored > 0)[:, None])
     at_bound = held | (ran != 0)
     if (ran != 0).any():
-        curvature = curvature_of(found.rows.hessian, at_bound)
+        curvature = curvature_of(target.scale, found.theta, found.rows.hessian, at_bound)
     bound = np.where(ran > 0, target.scale.high, target.scale.low)
     endless = (ran != 0) & np.isinf(bound)
-    values = np.where((ran != 0) & ~endless, bound, target.scale.natural(found.theta))
+    values = target.scale.natural(found.theta)
     converged = found.converged & ~curvature.saddle & ~endless.any(1)
     names = np.array(target.scale.names, dtype=object)
     notes: list[tuple[np.ndarray, Sequence[str]]] = [
@@ -105,11 +108,18 @@ def _ran_away(target: Target, found: Optima, people: np.ndarray, flat: np.ndarra
     """Which parameters have gone where the function is flat because it was lower there: 1 up, -1 down, else 0."""
     direction = np.zeros(flat.shape, int)
     rows, columns = np.nonzero(flat & np.isfinite(found.theta))
-    if len(rows):
-        mean, _ = theta_moments(target.parameters)
+    if not len(rows):
+        return direction
+    here, mean = found.theta[rows, columns], theta_moments(target.parameters)[0][columns]
+    sign = np.sign(here - mean)
+
+    def rise(value: np.ndarray) -> np.ndarray:
         theta = found.theta[rows]
-        away = theta[np.arange(len(rows)), columns] - mean[columns]
-        theta[np.arange(len(rows)), columns] = mean[columns]
-        rise = target(theta, people[rows]).value - found.rows.value[rows]
-        direction[rows, columns] = np.where(rise > RISE, np.sign(away), 0)
+        theta[np.arange(len(rows)), columns] = value
+        return target(theta, people[rows]).value - found.rows.value[rows]
+
+    # so far out it has run away even if others ran with it, and back along their ridge the function is flat
+    far = (np.abs(here) > FAR) & (target.scale.kinds[columns] != FREE)
+    ran = (rise(mean) > RISE) & (far | (rise(here + ON * sign) < ENOUGH))
+    direction[rows[ran], columns[ran]] = sign[ran]
     return direction

@@ -87,11 +87,11 @@ def _many_rows(result: "FitResult") -> list[str]:
 
 
 def _endless(result: "FitResult", name: str) -> np.ndarray:
-    """Which estimates run to infinity: those at a bound that is not finite."""
+    """Which estimates run to infinity: those at a bound and not at the finite one, if there is any."""
     parameter = result.model.parameters[name]
-    bounds = [bound for bound in (parameter.low, parameter.high) if bound is not None]
-    values = result.parameters[name].to_numpy(float)
-    return result.at_bound[name].to_numpy(bool) & ~np.isin(values, bounds)
+    bounds = [bound for bound in (parameter.low, parameter.high) if bound is not None and math.isfinite(bound)]
+    away = np.abs(result.parameters[name].to_numpy(float)[:, None] - np.array(bounds)).min(1, initial=np.inf)
+    return result.at_bound[name].to_numpy(bool) & (len(bounds) < 2) & (away > 1.0)
 
 
 def _population(result: "FitResult") -> list[str]:
@@ -111,7 +111,7 @@ def _predictions(result: "FitResult", n_trials: int) -> list[str]:
         return ["no scored choices"]
     per_trial = nll / n_trials
     lines = [
-        f"log-likelihood {-nll:,.2f}; per choice {per_trial:.4f} nats, normalised likelihood {math.exp(-per_trial):.4f} "
+        f"log-likelihood {-nll:,.2f}; per choice {per_trial:.4f} nats, normalised {math.exp(-per_trial):.4f} "
         f"(chance {1 / n_actions:.4f})"
     ]
     sums = "" if result.pooling == "complete" or len(result.nll) == 1 else ", summed over participants"
