@@ -1,0 +1,374 @@
+"""Empirical Bayes: a normal population of people, fitted by EM with Laplace's approximation in the E step.
+
+Huys, Cools, Gölzer, Friedel, Heinz, Dolan & Dayan (2011), PLoS Computational Biology 7(4): e1002028. On the
+unconstrained scale person i's parameters are normal with mean ``x_i B`` (x_i: the intercept and regressors) and
+covariance S. E step: each person's posterior is taken as normal around its mode, with the inverse of the curvature
+there as covariance V_i. M step: B is the regression of the posterior means m_i on the regressors, S the average of
+``(m_i - x_i B)(m_i - x_i B)' + V_i``.
+
+Two things differ from the paper. Steps are divided by the choices' information (`scoring.improved`): the same end in
+about ten iterations instead of hundreds. And posterior means are not taken to be at the modes, but corrected for
+skewness to first order (`modes.skewness_of`); EM then ends at the maximum of the Laplace-approximated likelihood of the
+population (that of generalised linear mixed models), which is less biased where people made few choices.
+``skewness=False`` is the paper's.
+
+The result stays approximate: posteriors are not normal (the fewer trials of each person, the less), and S is a
+maximum-likelihood estimate, too small by a factor of about (n - columns) / n with n people.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
+from spice.inference.fitting.population import Design, Population, design_matrix, standard_errors
+from spice.inference.fitting.scoring import Guess, improved, precisions
+from spice.inference.fitting.transforms import Scale
+from spice.inference.general.generated import Exact
+
+COVARIANCES = ("full", "diagonal")
+FIRST, LATER, LAST = 20, 3, 100  # Newton steps at most: in the first E step, in later ones, to the end
+LEAST_SD = 1e-4  # of the starting one: people who do not differ would otherwise make the covariance singular
+LEAST_SHARE = 1 / 16  # of a step that goes to and fro
+EXACT = 1e-10  # nats that no step may promise at the end
+SAME = 1e-3  # nats within which starts count as ended in the same mode
+ROUNDS = 5  # of new starts after convergence, at most
+ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
+PART = 0.1  # of such a combination, from which on a parameter is named
+
+
+@dataclass(frozen=True)
+class EMFit:
+    """A normal population and everybody's approximate posterior, on the unconstrained scale.
+
+    Attributes
+    ----------
+    theta : np.ndarray, shape (n_people, n_parameters)
+        Posterior modes; the population's mean for people without data.
+    covariances : np.ndarray, shape (n_people, n_parameters, n_parameters)
+        Posterior covariances by Laplace's approximation; the population's for people without data.
+    nll : np.ndarray, shape (n_people,)
+        Negative log-likelihood at the modes, nats.
+    log_evidence : np.ndarray, shape (n_people,)
+        Log of the likelihood integrated over the fitted population, by Laplace's approximation.
+    population : Population
+        Means, spreads and effects of regressors, with standard errors.
+    coefficients : np.ndarray, shape (n_columns, n_parameters)
+        B: effects of the design's columns on the means.
+    covariance : np.ndarray, shape (n_parameters, n_parameters)
+        S: of people around what regressors predict.
+    design : Design
+        Regressors.
+    converged : np.ndarray of bool, shape (n_people,)
+        Whether the population's numbers and this person's mode have converged.
+    reason : np.ndarray of str, shape (n_people,)
+        ``"converged"``, or why not; ``"no trials"``.
+    starts : np.ndarray, shape (n_people,)
+        Share of starts that ended in the best mode found.
+    n_iterations : int
+        EM iterations.
+    change : float
+        What the last of them would have changed, in the units of `fit_em`'s tolerance.
+    n_numbers : int
+        Numbers that describe the population.
+    n_trials : int
+        Scored choices of all people.
+    """
+
+    theta: np.ndarray
+    covariances: np.ndarray
+    nll: np.ndarray
+    log_evidence: np.ndarray
+    population: Population
+    coefficients: np.ndarray
+    covariance: np.ndarray
+    design: Design
+    converged: np.ndarray
+    reason: np.ndarray
+    starts: np.ndarray
+    n_iterations: int
+    change: float
+    n_numbers: int
+    n_trials: int
+
+    @property
+    def ibic(self) -> float:
+        """Integrated BIC: -2 log evidence of all people, and log(choices) for each of the population's numbers.
+
+        Huys et al. (2011), with the integral by Laplace's approximation instead of samples.
+        """
+        return float(-2 * self.log_evidence.sum() + self.n_numbers * np.log(max(self.n_trials, 1)))
+
+    def summary(self) -> str:
+        """The population, and how far it is to be trusted, as text."""
+        ended = "converged" if self.converged.all() else f"{int((~self.converged).sum())} people did not converge"
+        lines = [
+            "EM with Laplace's approximation (approximate: biased for few people, and for few trials of each): "
+            f"{len(self.theta)} people, {self.n_trials} choices, {self.n_iterations} iterations, {ended}",
+            f"log evidence {self.log_evidence.sum():.2f}, iBIC {self.ibic:.2f} ({self.n_numbers} numbers)",
+            self.population.summary(),
+        ]
+        return "\n".join(lines)
+
+
+def fit_em(
+    likelihood: Any,
+    scale: Scale,
+    *,
+    covariance: str = "full",
+    regressors: Any = None,
+    labels: Sequence[Any] | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+    skewness: bool = True,
+    n_starts: int = 4,
+    tolerance: float = 1e-4,
+    max_iterations: int = 500,
+    seed: int = 0,
+) -> EMFit:
+    """Fit a normal population by EM with a Laplace E step, all people's Newton steps as rows of one pass.
+
+    Parameters
+    ----------
+    likelihood : GeneratedLikelihood or alike
+        ``likelihood(values, group)`` to `Exact` on the natural scale, with ``participants`` and ``n_scored()``.
+    scale : Scale
+        Of its parameters.
+    covariance : {"full", "diagonal"}, default "full"
+        Whether people's parameters may be correlated.
+    regressors : pd.DataFrame, optional
+        Of the population's means, as in `design_matrix`.
+    labels : sequence, optional
+        Of people, in the order of ``likelihood.participants``; default these.
+    start : (np.ndarray, np.ndarray), each (n_parameters,), optional
+        Means and standard deviations to begin from, on the unconstrained scale; by default those of `defaults`.
+    skewness : bool, default True
+        Correct posterior means for skewness: one more pass per parameter and iteration. False: as Huys et al. (2011).
+    n_starts : int, default 4
+        Points from which each person's mode is sought: at the beginning, and again after convergence among draws from
+        the population; where a better mode turns up, EM goes on.
+    tolerance : float, default 1e-4
+        EM stops when no mean and no standard deviation would change by more than this, in units of the standard
+        deviation with which single people's estimates scatter: that of people and of their average error.
+    max_iterations : int, default 500
+        EM iterations at most; a `ConvergenceWarning` where they do not suffice.
+    seed : int, default 0
+        Of the starts.
+
+    Returns
+    -------
+    EMFit
+        The population, and everybody's approximate posterior.
+
+    Raises
+    ------
+    ConfigError
+        If ``covariance`` is something else.
+    DataError
+        If too few people have data, regressors do not fit, or the likelihood is nowhere finite for somebody.
+    """
+    if covariance not in COVARIANCES:
+        raise ConfigError(f"covariance must be 'full' or 'diagonal', not {covariance!r}.")
+    labels = list(likelihood.participants if labels is None else labels)
+    design = design_matrix(regressors, labels)
+    n_trials = np.asarray(likelihood.n_scored())
+    em = _EM(likelihood, scale, design.matrix, n_trials > 0, covariance == "diagonal", skewness)
+    em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels)
+    em.run(n_starts, tolerance, max_iterations)
+    em.warn(tolerance)
+    return _result(em, design, n_trials, em.change < tolerance)
+
+
+def _default_start(scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    from spice.equations.symbolic import Parameter
+    from spice.inference.fitting.defaults import theta_moments
+
+    def bound(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    bounds = zip(scale.names, scale.low, scale.high, strict=True)
+    return theta_moments({name: Parameter(bound(low), bound(high)) for name, low, high in bounds})
+
+
+class _EM:
+    """The state of a fit: a population, and where people with data are.
+
+    Attributes
+    ----------
+    active : np.ndarray of int, shape (n_active,)
+        People with scored choices: the others tell nothing of the population.
+    matrix : np.ndarray, shape (n_active, n_columns)
+        Their regressors.
+    guess : Guess
+        The population.
+    points : Points
+        Where they are.
+    laplace : Laplace
+        Their posteriors in the end.
+    least : np.ndarray, shape (n_parameters,)
+        Least standard deviations of people.
+    starts : np.ndarray, shape (n_active,)
+        Share of starts that ended in the best mode found.
+    """
+
+    laplace: Laplace
+
+    def __init__(self, likelihood: Any, scale: Scale, matrix: np.ndarray, active: np.ndarray, diagonal: bool, skewness):
+        self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
+        self.active, self.matrix = np.flatnonzero(active), matrix[active]
+        self.n_iterations, self.change, self.starts = 0, np.inf, np.ones(len(self.active))
+        self._check_people(len(scale.names))
+
+    def _check_people(self, n: int) -> None:
+        """With as few people as numbers there is no spread to estimate."""
+        people, columns = self.matrix.shape
+        needed = columns + (1 if self.diagonal else n)
+        if people < needed:
+            usual = "; or covariance='diagonal'" if not self.diagonal and people > columns else ""
+            raise DataError(
+                f"EM needs at least {needed} people with scored choices for {n} parameters and {columns} columns of "
+                f"regressors, the intercept included, but there are {people}: fit each person by method='map'{usual}."
+            )
+        if np.linalg.matrix_rank(self.matrix) < columns:
+            raise DataError(
+                "The regressors follow from each other among the people with scored choices; leave some out."
+            )
+
+    def evaluate(self, theta: np.ndarray, group: np.ndarray) -> Exact:
+        """The likelihood of rows and its derivatives by theta."""
+        with np.errstate(all="ignore"):  # what overflows is told by the result
+            return self.scale.chain(self._likelihood(self.scale.natural(theta), group), theta)
+
+    def begin(self, mean: np.ndarray, sd: np.ndarray, n_starts: int, rng: np.random.Generator, labels: Sequence[Any]):
+        """Put everybody at the likeliest of several points under the starting population."""
+        mean, sd, self._rng = np.asarray(mean, dtype=float), np.asarray(sd, dtype=float), rng
+        coefficients = np.zeros((self.matrix.shape[1], len(mean)))
+        coefficients[0] = mean
+        self.guess, self.least = Guess(coefficients, np.diag(sd)), LEAST_SD * sd
+        z = np.concatenate([np.zeros((1, len(mean))), rng.normal(size=(max(n_starts, 1) - 1, len(mean)))])
+        points = self._drawn(z)
+        energy = points.nll.reshape(len(z), -1) + (z**2).sum(1)[:, None] / 2
+        lost = np.flatnonzero(~np.isfinite(energy.min(0)))
+        if len(lost):
+            x = self.scale.natural(mean[None])[0]
+            where = ", ".join(f"{name} = {value:.3g}" for name, value in zip(self.scale.names, x, strict=True))
+            problems = [f"participant {labels[self.active[i]]}: give another start=, or bounds." for i in lost[:10]]
+            raise DataError(join_problems(f"The likelihood is not finite at the start ({where}) or near it", problems))
+        self.points = points[energy.argmin(0) * len(self.active) + np.arange(len(self.active))]
+
+    def _drawn(self, z: np.ndarray) -> Points:
+        """Everybody at the same places of the population: rows place by place, person by person."""
+        theta = (self.means()[None] + (z @ self.guess.root.T)[:, None]).reshape(-1, z.shape[1])
+        return Points.at(self.evaluate, theta, np.tile(self.active, len(z)))
+
+    def means(self) -> np.ndarray:
+        """What the population predicts of people with data, shape (n_active, n_parameters)."""
+        return self.matrix @ self.guess.coefficients
+
+    def run(self, n_starts: int, tolerance: float, max_iterations: int) -> None:
+        """Iterate until nothing changes, and nobody's mode can be bettered from new starts."""
+        for _ in range(ROUNDS):
+            self._iterate(tolerance, max_iterations)
+            self.laplace = self._modes(EXACT, LAST)
+            if n_starts < 2 or not self._bettered(n_starts - 1) or self.n_iterations >= max_iterations:
+                break
+        self.laplace = self._modes(EXACT, LAST)
+
+    def _iterate(self, tolerance: float, max_iterations: int) -> None:
+        self.change, most, share = np.inf, FIRST, 1.0
+        while self.n_iterations < max_iterations:
+            # what is left of Newton's way must be short against what EM itself changes
+            enough = np.clip(5e-5 * min(self.change, 1.0) ** 2, 5e-5 * tolerance**2, 1e-3)
+            found, before = self._modes(enough, most), self.change
+            skew = skewness_of(self.evaluate, self.points, found) if self._skewness else np.zeros_like(found.z)
+            new = improved(self.guess, self.matrix, found, skew, self.least, self.diagonal)
+            self.change = self.guess.distance(new, self.matrix, self.guess.units(found))
+            self.n_iterations, most = self.n_iterations + 1, LATER
+            if found.converged.all() and self.change < tolerance:
+                self.guess = new
+                return
+            share = min(1.5 * share, 1.0) if self.change < before else max(share / 2, LEAST_SHARE)
+            self.guess = self.guess.towards(new, share)
+
+    def _modes(self, enough: float, most: int) -> Laplace:
+        return climb(self.evaluate, self.points, self.means(), self.guess.root, enough, most)
+
+    def _bettered(self, n_more: int) -> bool:
+        """Seek modes from draws of the population; whether anybody's was bettered."""
+        n_people = len(self.active)
+        points = self._drawn(self._rng.normal(size=(n_more, len(self.scale.names))))
+        mean = np.tile(self.means(), (n_more, 1))
+        energy = climb(self.evaluate, points, mean, self.guess.root, EXACT, LAST).energy.reshape(n_more, n_people)
+        own, best = self.laplace.energy, energy.argmin(0)
+        lowest = np.minimum(own, energy.min(0))
+        self.starts = (np.concatenate([own[None], energy]) < lowest + SAME).mean(0)
+        better = np.flatnonzero(own > lowest + SAME)
+        self.points.put(better, points[best[better] * n_people + better])
+        return bool(len(better))
+
+    def warn(self, tolerance: float) -> None:
+        """Say what a user must know of the whole."""
+        if self.change >= tolerance:
+            warnings.warn(
+                f"EM did not converge: the last of {self.n_iterations} iterations would change the population by "
+                f"{self.change:.1e}, more than tolerance={tolerance:g}; raise max_iterations, or use fewer parameters.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        for problem in self._indistinct():
+            warnings.warn(
+                f"the choices {problem}: what EM gives there is where it began; fix one by Parameter(value=...).",
+                IdentificationWarning,
+                stacklevel=3,
+            )
+
+    def _indistinct(self) -> list[str]:
+        """Combinations of parameters that change nobody's choices: with everybody at one point, all slopes vanish."""
+        if len(self.active) <= len(self.scale.names):
+            return []  # so few slopes lie in a plane in any case
+        theta = np.tile(self.means().mean(0), (len(self.active), 1))
+        slopes = Points.at(self.evaluate, theta, self.active).gradient
+        size = np.sqrt((slopes**2).sum(0))
+        names = np.array(self.scale.names, dtype=object)
+        _, values, axes = np.linalg.svd(slopes / np.where(size > 0, size, 1.0), full_matrices=False)
+        parts = [names[np.abs(axis) > PART] for axis in axes[values < ONE * values.max()]]
+        return [f"do not depend on {name}" for name in names[size == 0]] + [
+            f"cannot tell {', '.join(part[:-1])} and {part[-1]} apart" for part in parts if len(part) > 1
+        ]
+
+
+def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EMFit:
+    """Everything about everybody; the posterior of people without data is the population."""
+    n_people, at, guess, found = len(n_trials), em.active, em.guess, em.laplace
+    theta, covariances = design.matrix @ guess.coefficients, np.tile(guess.covariance, (n_people, 1, 1))
+    nll, log_evidence, starts = np.zeros(n_people), np.zeros(n_people), np.ones(n_people)
+    theta[at], covariances[at], nll[at] = em.points.theta, found.covariances(), em.points.nll
+    log_evidence[at], starts[at] = found.log_evidence(), em.starts
+    own = np.ones(n_people, bool)
+    own[at] = found.converged
+    reason = np.where(own, "converged" if together else "EM did not converge", "no step led on before the mode")
+    unwhiten = np.linalg.inv(guess.root)
+    precision = unwhiten.T @ precisions(found) @ unwhiten
+    errors = standard_errors(em.matrix, guess.covariance, precision, em.diagonal)
+    errors.sd[(guess.root**2).sum(1) <= 2 * em.least**2] = np.nan  # at the edge, where errors are not normal
+    n = len(em.scale.names)
+    return EMFit(
+        theta=theta,
+        covariances=covariances,
+        nll=nll,
+        log_evidence=log_evidence,
+        population=Population.of(em.scale, design, guess.coefficients, guess.covariance, errors),
+        coefficients=guess.coefficients,
+        covariance=guess.covariance,
+        design=design,
+        converged=own & together,
+        reason=np.where(n_trials > 0, reason, "no trials"),
+        starts=starts,
+        n_iterations=em.n_iterations,
+        change=em.change,
+        n_numbers=guess.coefficients.size + (n if em.diagonal else n * (n + 1) // 2),
+        n_trials=int(n_trials.sum()),
+    )
