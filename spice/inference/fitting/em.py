@@ -25,7 +25,7 @@ import numpy as np
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
-from spice.inference.fitting.population import Design, Population, design_matrix, standard_errors
+from spice.inference.fitting.population import Design, Population, design_matrix, standard_errors, standardised
 from spice.inference.fitting.scoring import Guess, improved, precisions
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact
@@ -201,7 +201,7 @@ class _EM:
     active : np.ndarray of int, shape (n_active,)
         People with scored choices: the others tell nothing of the population.
     matrix : np.ndarray, shape (n_active, n_columns)
-        Their regressors.
+        Their regressors, standardised.
     guess : Guess
         The population.
     points : Points
@@ -218,13 +218,14 @@ class _EM:
 
     def __init__(self, likelihood: Any, scale: Scale, matrix: np.ndarray, active: np.ndarray, diagonal: bool, skewness):
         self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
-        self.active, self.matrix = np.flatnonzero(active), matrix[active]
+        self.active = np.flatnonzero(active)
+        self.matrix, self._change = standardised(matrix[active])
         self.n_iterations, self.change, self.starts = 0, np.inf, np.ones(len(self.active))
-        self._check_people(len(scale.names))
+        self._check_people()
 
-    def _check_people(self, n: int) -> None:
+    def _check_people(self) -> None:
         """With as few people as numbers there is no spread to estimate."""
-        people, columns = self.matrix.shape
+        (people, columns), n = self.matrix.shape, len(self.scale.names)
         needed = columns + (1 if self.diagonal else n)
         if people < needed:
             usual = "; or covariance='diagonal'" if not self.diagonal and people > columns else ""
@@ -267,6 +268,10 @@ class _EM:
     def means(self) -> np.ndarray:
         """What the population predicts of people with data, shape (n_active, n_parameters)."""
         return self.matrix @ self.guess.coefficients
+
+    def coefficients(self) -> np.ndarray:
+        """Of the regressors as they were given, shape (n_columns, n_parameters)."""
+        return self._change @ self.guess.coefficients
 
     def run(self, n_starts: int, tolerance: float, max_iterations: int) -> None:
         """Iterate until nothing changes, and nobody's mode can be bettered from new starts."""
@@ -343,7 +348,8 @@ class _EM:
 def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EMFit:
     """Everything about everybody; the posterior of people without data is the population."""
     n_people, at, guess, found = len(n_trials), em.active, em.guess, em.laplace
-    theta, covariances = design.matrix @ guess.coefficients, np.tile(guess.covariance, (n_people, 1, 1))
+    coefficients, there = em.coefficients(), Design(design.names, design.matrix[at])
+    theta, covariances = design.matrix @ coefficients, np.tile(guess.covariance, (n_people, 1, 1))
     nll, log_evidence, starts = np.zeros(n_people), np.zeros(n_people), np.ones(n_people)
     theta[at], covariances[at], nll[at] = em.points.theta, found.covariances(), em.points.nll
     log_evidence[at], starts[at] = found.log_evidence(), em.starts
@@ -352,7 +358,7 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
     reason = np.where(own, "converged" if together else "EM did not converge", "no step led on before the mode")
     unwhiten = np.linalg.inv(guess.root)
     precision = unwhiten.T @ precisions(found) @ unwhiten
-    errors = standard_errors(em.matrix, guess.covariance, precision, em.diagonal)
+    errors = standard_errors(there.matrix, guess.covariance, precision, em.diagonal)
     errors.sd[(guess.root**2).sum(1) <= 2 * em.least**2] = np.nan  # at the edge, where errors are not normal
     n = len(em.scale.names)
     return EMFit(
@@ -360,8 +366,8 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
         covariances=covariances,
         nll=nll,
         log_evidence=log_evidence,
-        population=Population.of(em.scale, design, guess.coefficients, guess.covariance, errors),
-        coefficients=guess.coefficients,
+        population=Population.of(em.scale, there, coefficients, guess.covariance, errors),
+        coefficients=coefficients,
         covariance=guess.covariance,
         design=design,
         converged=own & together,
@@ -369,6 +375,6 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
         starts=starts,
         n_iterations=em.n_iterations,
         change=em.change,
-        n_numbers=guess.coefficients.size + (n if em.diagonal else n * (n + 1) // 2),
+        n_numbers=coefficients.size + (n if em.diagonal else n * (n + 1) // 2),
         n_trials=int(n_trials.sum()),
     )

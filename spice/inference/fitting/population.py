@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -111,19 +111,43 @@ def _coded(name: str, column: "pd.Series") -> list[tuple[str, np.ndarray]]:
 
 
 def _redundant(names: Sequence[str], matrix: np.ndarray) -> list[str]:
-    """One problem for each column that those before it explain."""
-    problems = []
+    """One problem for each column that is constant or that those before it explain."""
+    problems, free = [], [0]
+    standard = standardised(matrix)[0]
     for k in range(1, len(names)):
-        before, column = matrix[:, :k], matrix[:, k]
+        if np.ptp(matrix[:, k]) == 0:
+            problems.append(f"{names[k]!r} is the same for everybody; leave it out.")
+            continue
+        before, column = standard[:, free], standard[:, k]
         rest = column - before @ np.linalg.lstsq(before, column, rcond=None)[0]
-        if (rest**2).sum() <= ALIKE**2 * (column**2).sum() or not column.any():
-            constant = np.ptp(column) == 0
-            problems.append(
-                f"{names[k]!r} is the same for everybody; leave it out."
-                if constant
-                else f"{names[k]!r} follows from {', '.join(map(repr, names[:k]))}; leave it out."
-            )
+        if (rest**2).sum() <= ALIKE**2 * (column**2).sum():
+            others = ", ".join(repr(names[j]) for j in free[1:])
+            problems.append(f"{names[k]!r} follows from {others}; leave it out.")
+        else:
+            free.append(k)
     return problems
+
+
+def standardised(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regressors with mean 0 and standard deviation 1, the intercept apart, and how they are made of the others.
+
+    Parameters
+    ----------
+    matrix : np.ndarray, shape (n_people, n_columns)
+        Regressors, the intercept first.
+
+    Returns
+    -------
+    standard : np.ndarray, shape (n_people, n_columns)
+        ``matrix @ change``, up to rounding; coefficients of one are ``change @`` those of the other.
+    change : np.ndarray, shape (n_columns, n_columns)
+        Upper triangular.
+    """
+    mean, sd = matrix.mean(0), matrix.std(0)
+    mean[0], sd = 0.0, np.where(sd > 0, sd, 1.0)
+    change = np.diag(1 / sd)
+    change[0, 1:] = -mean[1:] / sd[1:]
+    return (matrix - mean) / sd, change
 
 
 def _listed(labels: Any, most: int = 5) -> str:
@@ -139,7 +163,7 @@ class Population:
     Attributes
     ----------
     mean, mean_se : pd.Series by parameter
-        The mean person's parameters, at the average of all regressors, and their standard errors.
+        The mean person's parameters, at the average regressors of people with data, and their standard errors.
     sd, sd_se : pd.Series by parameter
         Standard deviations around what the regressors predict, and their standard errors.
     covariance, correlation : pd.DataFrame, parameter x parameter
@@ -161,7 +185,7 @@ class Population:
     typical: "pd.Series"
 
     @classmethod
-    def of(cls, scale: Any, design: Design, coefficients: np.ndarray, covariance: np.ndarray, se: "Errors"):
+    def of(cls, scale: Any, design: Design, coefficients: np.ndarray, covariance: np.ndarray, se: "Errors") -> Self:
         """Name numbers.
 
         Parameters
@@ -169,7 +193,7 @@ class Population:
         scale : Scale
             Of the parameters.
         design : Design
-            Regressors.
+            Regressors of the people of whom there are data.
         coefficients : np.ndarray, shape (n_columns, n_parameters)
             Their effects on the means.
         covariance : np.ndarray, shape (n_parameters, n_parameters)
@@ -251,10 +275,10 @@ def standard_errors(matrix: np.ndarray, covariance: np.ndarray, precisions: np.n
         Whether only the covariance's diagonal was estimated.
     """
     n, n_columns = len(covariance), matrix.shape[1]
-    of_means = np.einsum("pa,pb,pij->aibj", matrix, matrix, precisions).reshape(n_columns * n, -1)
-    spread = _inverse(of_means)
-    own = np.einsum("aibi->iab", spread.reshape(n_columns, n, n_columns, n))  # of one parameter's coefficients
-    average = matrix.mean(0)
+    standard, change = standardised(matrix)
+    of_means = np.einsum("pa,pb,pij->aibj", standard, standard, precisions, optimize=True)
+    spread = _inverse(of_means.reshape(n_columns * n, -1)).reshape(n_columns, n, n_columns, n)
+    own = np.einsum("aibi->iab", spread)  # of one parameter's coefficients; at average regressors the intercept
     first, second = (np.arange(n), np.arange(n)) if diagonal else np.tril_indices(n)
     directions, places = np.zeros((len(first), n, n)), np.arange(len(first))
     directions[places, first, second] = directions[places, second, first] = 1.0
@@ -264,8 +288,8 @@ def standard_errors(matrix: np.ndarray, covariance: np.ndarray, precisions: np.n
     of_spread = np.einsum("abcd,mbc,kda->mk", products, directions, directions, optimize=True) / 2
     variances = np.diag(_inverse(of_spread))[first == second]
     return Errors(
-        coefficients=_root(np.diag(spread)).reshape(n_columns, n),
-        mean=_root(own @ average @ average),
+        coefficients=_root(np.einsum("ca,iab,cb->ci", change, own, change)),
+        mean=_root(own[:, 0, 0]),
         sd=_root(variances) / (2 * np.sqrt(np.diag(covariance))),
     )
 
