@@ -17,7 +17,9 @@ __all__ = ["Objective", "fit", "objective"]
 METHODS = {"mle": ("none", "complete"), "map": ("none", "complete"), "em": ("partial",)}
 METHODS["nuts"] = ("none", "partial", "complete")
 POOLING = ("none", "partial", "complete")
-OWN = ("start", "n_starts", "n_threads")  # of "mle" and "map"
+OWN: dict[str, tuple[str, ...]] = dict.fromkeys(("mle", "map"), ("start", "n_starts", "n_threads"))
+OWN["em"] = ("covariance", "regressors", "start", "skewness", "n_starts", "tolerance", "max_iterations", "seed")
+OWN["em"] += ("n_threads",)
 NEEDED = {"nuts": ("nutpie", "arviz")}  # of the extra [bayes]
 
 
@@ -41,8 +43,8 @@ def fit(
         "none".
     **settings
         Of the method. "mle" and "map": ``start``, ``n_starts``, ``n_threads``, see
-        `spice.inference.fitting.maximum.fit_maximum`; "em": see `spice.inference.fitting.em.fit_em`; "nuts": see
-        `spice.inference.fitting.nuts.fit_nuts`.
+        `spice.inference.fitting.maximum.fit_maximum`; "em": see `spice.inference.fitting.em_result.fit_population`;
+        "nuts": see `spice.inference.fitting.nuts.fit_nuts`.
 
     Returns
     -------
@@ -82,11 +84,12 @@ def _problems(model: Any, method: Any, pooling: Any, settings: dict[str, Any]) -
             f'method "{method}" knows pooling {" and ".join(METHODS[method])}, not {pooling}; {pooling} is for '
             f"{' and '.join(others)}."
         )
-    if method in ("mle", "map"):
+    if method in OWN:
+        own = OWN[method]
         problems += [
-            f'method "{method}" has no setting {name!r}{did_you_mean(name, OWN)}; its settings are {", ".join(OWN)}.'
+            f'method "{method}" has no setting {name!r}{did_you_mean(name, own)}; its settings are {", ".join(own)}.'
             for name in settings
-            if name not in OWN
+            if name not in own
         ]
         problems += [
             f"{name} must be a whole number from 1 on, not {in_words(settings[name])}."
@@ -109,9 +112,9 @@ def _default_pooling(model: Any, dataset: DatasetRNN, method: str) -> str:
 def _method(name: str) -> Callable[[Any, DatasetRNN, str, dict[str, Any]], "FitResult"]:
     """The function that fits, imported when it is needed."""
     if name == "em":
-        from spice.inference.fitting.em import fit_em
+        from spice.inference.fitting.em_result import fit_population
 
-        return lambda model, dataset, pooling, settings: fit_em(model, dataset, **settings)
+        return lambda model, dataset, pooling, settings: fit_population(model, dataset, **settings)
     if name == "nuts":
         from spice.inference.fitting.nuts import fit_nuts
 

@@ -13,32 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from spice.inference.fitting.likelihoods import Likelihood
+    from spice.inference.fitting.population import Population
 
 EVERYBODY = "everybody"  # label of the one row of estimates where all participants share them
-
-
-@dataclass
-class Population:
-    """The distribution from which people come, on the scale on which they are normal.
-
-    Attributes
-    ----------
-    mean, sd : pandas.Series
-        By parameter.
-    covariance, correlation : pandas.DataFrame
-        Parameter by parameter.
-    typical : pandas.Series
-        The mean on the natural scale.
-    coefficients : pandas.DataFrame, optional
-        Effects of regressors and groups on the mean.
-    """
-
-    mean: "pd.Series"
-    sd: "pd.Series"
-    covariance: "pd.DataFrame"
-    correlation: "pd.DataFrame"
-    typical: "pd.Series"
-    coefficients: "pd.DataFrame | None" = None
 
 
 class Tables(NamedTuple):
@@ -119,8 +96,8 @@ class FitResult:
         Whether the optimum was reached.
     reason : pandas.Series of str
         Why, and what to know of a participant: "converged", "at a bound: alpha", "no trials", ...
-    aic, bic : pandas.Series, or float with pooling "complete"
-        Akaike's and Schwarz's criterion at the estimates.
+    aic, bic : pandas.Series, or float with pooling "complete" and method "em"
+        Akaike's and Schwarz's criterion at the estimates; with method "em" of the population's numbers.
     log_evidence : pandas.Series, float or None
         Laplace approximation of the log marginal likelihood; None where there is no prior.
     starts : pandas.Series or None
@@ -146,7 +123,7 @@ class FitResult:
     bic: Any
     log_evidence: Any = None
     starts: "pd.Series | None" = None
-    population: Population | None = None
+    population: "Population | None" = None
 
     def predict(self, dataset: DatasetRNN | None = None) -> np.ndarray:
         """Probabilities of the choice that follows each trial.

@@ -38,7 +38,7 @@ def summary(result: "FitResult") -> str:
         f"{n_people} participant{'s' * (n_people != 1)}, {n_trials:,} scored choices, parameters: {names}",
         "",
         *(_one_row(result) if len(result.parameters) == 1 else _many_rows(result)),
-        *_population(result),
+        *([] if result.population is None else ["", result.population.summary()]),
         "",
         *_predictions(result, n_trials),
         *_convergence(result),
@@ -94,17 +94,6 @@ def _endless(result: "FitResult", name: str) -> np.ndarray:
     return result.at_bound[name].to_numpy(bool) & (len(bounds) < 2) & (away > 1.0)
 
 
-def _population(result: "FitResult") -> list[str]:
-    if result.population is None:
-        return []
-    found = result.population
-    rows = [
-        [name, number(found.mean[name]), number(found.sd[name]), number(found.typical[name])] for name in found.sd.index
-    ]
-    lines = ["", *table(["population", "mean", "sd", "typical value"], rows)]
-    return [*lines, "(mean and sd where people are normal, the typical value on the natural scale)"]
-
-
 def _predictions(result: "FitResult", n_trials: int) -> list[str]:
     nll, n_actions = float(result.nll.sum()), result.dataset.n_actions
     if not n_trials:
@@ -114,12 +103,16 @@ def _predictions(result: "FitResult", n_trials: int) -> list[str]:
         f"log-likelihood {-nll:,.2f}; per choice {per_trial:.4f} nats, normalised {math.exp(-per_trial):.4f} "
         f"(chance {1 / n_actions:.4f})"
     ]
-    sums = "" if result.pooling == "complete" or len(result.nll) == 1 else ", summed over participants"
     if result.aic is not None and result.bic is not None:
-        lines.append(f"AIC {np.nansum(result.aic):,.2f}, BIC {np.nansum(result.bic):,.2f}{sums}")
+        lines.append(f"AIC {np.nansum(result.aic):,.2f}, BIC {np.nansum(result.bic):,.2f}{_sums(result.aic)}")
     if result.log_evidence is not None:
+        sums = _sums(result.log_evidence)
         lines.append(f"log evidence {np.nansum(result.log_evidence):,.2f} (Laplace approximation){sums}")
     return lines
+
+
+def _sums(values: Any) -> str:
+    return ", summed over participants" if np.size(values) > 1 else ""
 
 
 def _convergence(result: "FitResult") -> list[str]:

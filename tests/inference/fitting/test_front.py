@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from scipy.special import expit
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
 from spice.errors import ConfigError, ConvergenceWarning, DataError
 from spice.inference import fit
-from spice.inference.fitting.result import FitResult, Population
+from spice.inference.fitting.result import FitResult
 from spice.inference.fitting.starts import spread_starts
 
 
@@ -89,16 +90,35 @@ def test_summary_of_people_to_look_at(tools, people):
     assert re.search(r"alpha +0\.\d+ +not identified\n.*beta .* runs to infinity\n", alone)
 
 
-def test_summary_of_a_population(result):
-    means = pd.Series({"alpha": -0.5, "beta": 1.0})
-    square = pd.DataFrame(np.eye(2), means.index, means.index)
-    population = Population(means, means.abs(), square, square, pd.Series({"alpha": 0.378, "beta": 2.718}))
-    values = {name: getattr(result, name) for name in FitResult.__dataclass_fields__}
-    text = FitResult(**values | {"population": population, "method": "em", "pooling": "partial"}).summary()
+def test_a_population(tools):
+    """Empirical Bayes through the same call."""
+    rng = np.random.default_rng(6)
+    players = [tools.play(expit(rng.normal(-0.5, 0.6)), np.exp(rng.normal(1.2, 0.3)), 80, rng) for _ in range(15)]
+    data = tools.dataset_of([*players, (np.zeros(30, int), np.ones(30))], [f"p{k}" for k in range(16)])
+    result = fit(tools.rescorla_wagner(), data, method="em", covariance="diagonal")
+    assert result.pooling == "partial" and result.converged.all() and not result.at_bound.any().any()
+    assert result.reason.tolist() == ["converged"] * 15 + ["only one option was ever chosen"]
+    np.testing.assert_allclose(-result.log_likelihood(), result.nll, rtol=1e-10)
+    assert (result.se > 0).all().all() and result.log_evidence.shape == (16,)
+    evidence = result.log_evidence.sum()
+    assert result.aic == pytest.approx(-2 * evidence + 8)
+    assert result.bic == pytest.approx(-2 * evidence + 4 * np.log(15 * 79 + 29))
+    inside = [result.intervals[name, "low"] < result.parameters[name] for name in ("alpha", "beta")]
+    assert np.all(inside)
+    alone = fit(tools.rescorla_wagner(), data, method="map").parameters
+    assert result.parameters.std()["beta"] < alone.std()["beta"]  # drawn towards each other
+    text = result.summary()
     assert text.startswith(
         "Empirical Bayes (EM with Laplace steps, approximate), participants as members of a population"
     )
-    assert re.search(r"alpha +-0\.500 +0\.500 +0\.378", text)
+    assert result.population.summary() in text and f"AIC {result.aic:,.2f}, BIC {result.bic:,.2f}\n" in text
+
+
+def test_a_population_on_the_natural_scale(tools, data):
+    with pytest.raises(ConfigError, match="but alpha has scale='natural'"):
+        fit(tools.rescorla_wagner({"scale": "natural"}), data, method="em")
+    with pytest.raises(ConfigError, match=r"has no setting 'covarianc' \(did you mean 'covariance'"):
+        fit(tools.rescorla_wagner(), data, method="em", covarianc="full")
 
 
 def test_draws_are_for_methods_that_draw(result):

@@ -1,0 +1,86 @@
+"""Empirical Bayes as one of the ways to fit: from a model and data to the tables that every fit returns."""
+
+from typing import Any
+
+import numpy as np
+
+from spice.errors import ConfigError
+from spice.inference.fitting.curvature import Curvature, standard_errors
+from spice.inference.fitting.em import EMFit, fit_em
+from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
+from spice.inference.fitting.remarks import options_chosen
+from spice.inference.fitting.result import FitResult, participant_index, participant_labels, tables
+from spice.inference.fitting.transforms import Scale
+from spice.resources.dataset import DatasetRNN
+
+
+def fit_population(model: Any, dataset: DatasetRNN, n_threads: int | None = None, **settings: Any) -> FitResult:
+    """Fit a normal population and everybody's parameters by EM.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model; people must be normal on the unconstrained scale.
+    dataset : DatasetRNN
+        The data.
+    n_threads : int, optional
+        Threads; default those that torch may use.
+    **settings
+        Those of `spice.inference.fitting.em.fit_em`: ``covariance``, ``regressors``, ``start``, ``skewness``,
+        ``n_starts``, ``tolerance``, ``max_iterations``, ``seed``.
+
+    Returns
+    -------
+    FitResult
+        Everybody's posterior modes; standard errors and intervals by Laplace's approximation, given the population;
+        ``aic`` and ``bic`` of the population's numbers and the evidence of all people (iBIC, Huys et al. 2011).
+
+    Raises
+    ------
+    ConfigError
+        If a parameter's people are normal on the natural scale.
+    """
+    natural = [name for name, parameter in model.parameters.items() if parameter.scale == "natural"]
+    if natural:
+        raise ConfigError(
+            f"EM takes people as normal on the unconstrained scale, but {', '.join(natural)} has scale='natural': "
+            "leave that out, or fit by method='nuts'."
+        )
+    likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
+    labels = participant_labels(likelihood, dataset)
+    found = fit_em(likelihood, scale, labels=labels, **settings)
+    return _result(model, dataset, likelihood, scale, labels, found)
+
+
+def _result(
+    model: Any, dataset: DatasetRNN, likelihood: Likelihood, scale: Scale, labels: list[Any], found: EMFit
+) -> FitResult:
+    import pandas as pd
+
+    index, nowhere = participant_index(labels), np.zeros(found.theta.shape, bool)
+    posterior = Curvature(found.covariances, nowhere, nowhere[:, 0], np.full(len(labels), np.nan))
+    se, low, high = standard_errors(scale, found.theta, posterior)
+    estimates = tables(labels, scale.names, scale.natural(found.theta), se, low, high, nowhere)
+    n_scored = likelihood.n_scored()
+    one = (options_chosen(dataset, likelihood.participants) == 1) & (n_scored > 1) & (found.reason == "converged")
+
+    def series(values: Any, name: str) -> pd.Series:
+        return pd.Series(values, index, name=name)
+
+    return FitResult(
+        model=model,
+        method="em",
+        pooling="partial",
+        dataset=dataset,
+        likelihood=likelihood,
+        **estimates._asdict(),
+        nll=series(found.nll, "nll"),
+        n_trials=series(n_scored, "n_trials"),
+        converged=series(found.converged, "converged"),
+        reason=series(np.where(one, "only one option was ever chosen", found.reason).astype(object), "reason"),
+        aic=float(-2 * found.log_evidence.sum() + 2 * found.n_numbers),
+        bic=found.ibic,
+        log_evidence=series(found.log_evidence, "log_evidence"),
+        starts=series(found.starts, "starts"),
+        population=found.population,
+    )
