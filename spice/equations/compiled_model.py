@@ -1,0 +1,215 @@
+"""Models that no equation per option describes: they bring their own compiled step."""
+
+import keyword
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spice.errors import ConfigError, join_problems
+from spice.resources.arguments import is_whole
+
+if TYPE_CHECKING:
+    from spice.equations.symbolic import Parameter
+
+
+class StepTrial(NamedTuple):
+    """What a step sees of a trial in which a choice was made.
+
+    Attributes
+    ----------
+    choice : int
+        The choice.
+    reward : float
+        What it brought; NaN where that is unknown.
+    outcome : np.ndarray, shape (n_actions,)
+        What each option brought; NaN where it was not shown.
+    inputs : np.ndarray, shape (n_inputs,)
+        Further columns, in the order of the model's ``inputs``.
+    shown : np.ndarray of int64, shape (n_shown,)
+        What was shown before the choice, in the order of the model's ``shown``.
+    """
+
+    choice: int
+    reward: float
+    outcome: np.ndarray
+    inputs: np.ndarray
+    shown: np.ndarray
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a trial does, as two functions written with `spice.equations.jets` and decorated with ``jets.compiled``.
+
+    States, parameters and results are jets, in the last axis of their arrays; ``n`` is to be passed on to the
+    functions that ask for it. Functions should be defined in a file that can be imported: then their compiled form is
+    kept on disk.
+
+    Attributes
+    ----------
+    update : function of (states, parameters, trial, work, n)
+        Changes ``states`` (a tuple of arrays, in the order of the model's) after a `StepTrial`, given ``parameters``
+        (n_parameters, jet). It is called only where a choice was made.
+    predict : function of (log_p, states, parameters, shown, work, n)
+        Writes into ``log_p`` (n_actions, jet) the log-probability of each option for the coming choice, before which
+        ``shown`` (n_shown,) is seen.
+    work : int
+        How many jets ``work`` (work, jet) holds, for both to compute in.
+    """
+
+    update: Callable
+    predict: Callable
+    work: int = 0
+
+    @property
+    def functions(self) -> dict[str, Callable]:
+        """The functions by name."""
+        return {"update": self.update, "predict": self.predict}
+
+
+RULES = ("marginal", "argmax")
+
+
+@dataclass(frozen=True)
+class HiddenStep:
+    """What a trial does where the person first picks something unseen: one of a few values of a hidden variable.
+
+    Written as `Step` is. Each trial the person samples a value from ``weigh``, acts by ``act`` given it, and learns by
+    ``learn``.
+
+    Attributes
+    ----------
+    n_hidden : int
+        Number of values of the hidden variable.
+    weigh : function of (log_w, states, parameters, shown, work, n)
+        Writes the log-probability of each value, (n_hidden, jet).
+    act : function of (log_p, states, parameters, shown, work, n)
+        Writes the log-probability of each option given each value, (n_hidden, n_actions, jet).
+    learn : function of (states, weights, parameters, trial, work, n)
+        Changes the states after a trial. ``weights`` (n_hidden, jet) sum to 1: each says how much the trial belongs to
+        a value. With all weight on one value it is what the person who picked it does.
+    work : int
+        As in `Step`.
+    rule : {"marginal", "argmax"}
+        What the likelihood makes of it. ``"marginal"``: each choice has its probability summed over the values, and
+        ``learn`` gets the probability of each value given the choice. That is **approximate** where a person picks
+        one value at a time, since what was learned depends on which: `spice.inference.fitting.particles` is exact in
+        the limit of many particles. ``"argmax"``: the person always picks the most probable value (the first of equal
+        ones); then the likelihood jumps wherever another becomes the most probable, so it is offered for plain values
+        and simulation, without derivatives.
+    """
+
+    n_hidden: int
+    weigh: Callable
+    act: Callable
+    learn: Callable
+    work: int = 0
+    rule: str = "marginal"
+
+    @property
+    def functions(self) -> dict[str, Callable]:
+        """The functions by name."""
+        return {"weigh": self.weigh, "act": self.act, "learn": self.learn}
+
+
+class CompiledModel:
+    """A model of choices whose step is compiled code instead of equations.
+
+    It is fitted by the same calls as a `SymbolicModel`; the derivatives of its likelihood are exact, because the step
+    is written with numbers that carry theirs.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Parameter
+        Parameters by name, in the order in which the step sees them.
+    states : mapping of str to array_like
+        Of each state its values at the start of a session, in any shape.
+    step : Step or HiddenStep
+        What a trial does.
+    n_actions : int
+        Number of options.
+    shown : mapping of str to int, optional
+        Columns seen before the choice, and how many levels each has; the data hold codes from 0 on, of this trial
+        (``season``) and of the coming one (``next_season``).
+    inputs : sequence of str, optional
+        Further columns that the step reads after the choice.
+    name : str, optional
+        What the model is called.
+
+    Notes
+    -----
+    Row by row of a session: the choice and its outcome update the states, then what is shown before the next choice
+    gives its prediction. A session starts with the start values; its first choice is not scored. A trial without a
+    choice changes nothing and is predicted through.
+
+    Raises
+    ------
+    ConfigError
+        Listing all that is wrong.
+    """
+
+    def __init__(
+        self,
+        parameters: "Mapping[str, Parameter]",
+        states: Mapping[str, Any],
+        step: Step | HiddenStep,
+        n_actions: int,
+        shown: Mapping[str, int] | None = None,
+        inputs: Sequence[str] = (),
+        name: str = "model",
+    ):
+        self.parameters = dict(parameters)
+        self.states = {state: np.array(start, dtype=float) for state, start in states.items()}
+        self.step, self.n_actions, self.name = step, n_actions, name
+        self.shown, self.inputs = dict(shown or {}), tuple(inputs)
+        problems = list(self._problems())
+        if problems:
+            raise ConfigError(join_problems(f"The model {name!r} cannot be used", problems))
+
+    def __repr__(self) -> str:
+        return (
+            f"CompiledModel({self.name!r}, states: {', '.join(self.states)}; parameters: {', '.join(self.parameters)})"
+        )
+
+    def _problems(self) -> Iterator[str]:
+        seen: set[str] = set()
+        columns = [*self.shown, *self.inputs]
+        kinds = {"parameter": list(self.parameters), "state": list(self.states), "column": columns}
+        for kind, names in kinds.items():
+            for entry in names:
+                if not str(entry).isidentifier() or keyword.iskeyword(entry):
+                    yield f"{entry!r} cannot be the name of a {kind}: use letters, digits and _."
+                elif entry in seen:
+                    yield f"the {kind} {entry!r} has a name that is taken; rename it."
+                seen.add(entry)
+        for entry, parameter in self.parameters.items():
+            if None not in (parameter.low, parameter.high) and not parameter.low < parameter.high:  # type: ignore[operator]
+                yield f"the parameter {entry!r} has low={parameter.low} and high={parameter.high}; low must be less."
+        for entry, start in self.states.items():
+            if not start.size or not np.isfinite(start).all():
+                yield f"the state {entry!r} needs finite values to start from."
+        if not self.states:
+            yield "there is no state; without one a trial changes nothing."
+        if not is_whole(self.n_actions, 2):
+            yield f"n_actions must be a whole number from 2 on, not {self.n_actions!r}."
+        for entry, levels in self.shown.items():
+            if not is_whole(levels, 1):
+                yield f"shown[{entry!r}] must be the number of levels, from 1 on, not {levels!r}."
+        yield from self._step_problems()
+
+    def _step_problems(self) -> Iterator[str]:
+        step = self.step
+        if not isinstance(step, (Step, HiddenStep)):
+            yield f"step must be a Step or a HiddenStep, not {type(step).__name__}."
+            return
+        for entry, function in step.functions.items():
+            if not hasattr(function, "py_func"):
+                yield f"{entry} is no compiled function; decorate it with spice.equations.jets.compiled."
+        if not is_whole(step.work, 0):
+            yield f"work must be a whole number from 0 on, not {step.work!r}."
+        if isinstance(step, HiddenStep):
+            if not is_whole(step.n_hidden, 1):
+                yield f"n_hidden must be a whole number from 1 on, not {step.n_hidden!r}."
+            if step.rule not in RULES:
+                yield f"rule must be one of {', '.join(RULES)}, not {step.rule!r}."

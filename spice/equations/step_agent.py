@@ -1,0 +1,143 @@
+"""Agents made of models that bring their own compiled step."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from spice.equations.compiled_model import RULES, CompiledModel, HiddenStep
+from spice.errors import ConfigError, did_you_mean
+from spice.resources.agents import Agent, Seed
+from spice.resources.columns import NEXT
+
+
+class StepAgent(Agent):
+    """A compiled model that makes choices, one person per row of parameters.
+
+    Parameters
+    ----------
+    model : CompiledModel
+        The model.
+    values : mapping of str to float or array_like of shape (n_participants,)
+        Parameters by name; participant p of a session has the p-th.
+    rule : {"sample", "marginal", "argmax"}, optional
+        Where the model has a hidden variable: in each trial a value of it is sampled (the default), all values
+        together act and learn, each as far as it is responsible, or the most probable one does.
+    seed : int or numpy.random.Generator, optional
+        Seed of the choices.
+
+    Notes
+    -----
+    The hidden value is sampled once the choice is known, from its probability given the choice: so choices and hidden
+    values are distributed as if it had been sampled first, and choices of others can be replayed.
+
+    Raises
+    ------
+    ConfigError
+        If values are missing or do not fit.
+    """
+
+    def __init__(self, model: CompiledModel, values: Any, rule: str | None = None, seed: Seed = None):
+        super().__init__(int(model.n_actions), seed)
+        hidden = isinstance(model.step, HiddenStep)
+        if rule not in (None, *(("sample", *RULES) if hidden else ())):
+            raise ConfigError(
+                f"rule must be one of sample, {', '.join(RULES)}, not {rule!r}."
+                if hidden
+                else f"the model {model.name!r} has no hidden variable, so rule={rule!r} has no meaning; leave it out."
+            )
+        self._sampled = hidden and rule in (None, "sample")
+        if isinstance(model.step, HiddenStep):
+            step = replace(model.step, rule="marginal" if self._sampled else rule)  # type: ignore[arg-type]
+            model = CompiledModel(
+                model.parameters, model.states, step, model.n_actions, model.shown, model.inputs, model.name
+            )
+        self.model, self._values = model, _read_values(model, values)
+        self.new_sess()
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """None: its states have shapes of their own, see `state`."""
+        return ()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of the running sessions."""
+        return {name: self._own[:, k, 0] for k, name in enumerate(self.model.parameters)}
+
+    def state(self, name: str) -> np.ndarray:
+        """A state of the running session, in its own shape, or of all of them, (n_sessions, ...)."""
+        places = list(self.model.states)
+        if name not in places:
+            raise ConfigError(f"there is no state {name!r}{did_you_mean(name, places)}; there are {', '.join(places)}.")
+        return self._out(self._states[places.index(name)][..., 0])
+
+    def _start(self, participants: np.ndarray) -> None:
+        from spice.equations.step_source import play_functions  # the compiler takes a second to import
+
+        if participants.max() >= len(self._values) > 1:
+            raise ConfigError(
+                f"participant {participants.max()} is unknown: there are values for {len(self._values)} participants."
+            )
+        self._learn_all, self._predict_all = play_functions(self.model)
+        self._own = self._values[np.minimum(participants, len(self._values) - 1), :, None]
+        rows = len(participants)
+        self._states = tuple(np.repeat(start[None, ..., None], rows, 0) for start in self.model.states.values())
+        self._next_shown = np.zeros((rows, len(self.model.shown)), np.int64)
+        self._found: np.ndarray | None = None
+
+    def _learn(self, choice: np.ndarray, reward: np.ndarray, inputs: dict[str, np.ndarray]) -> None:
+        made, rows = ~np.isnan(choice), len(choice)
+        shown, coming = (self._levels(inputs, prefix, made) for prefix in ("", NEXT))
+        own = np.array([inputs.get(name, np.zeros(rows)) for name in self.model.inputs]).reshape(-1, rows).T
+        number = np.where(made, choice, -1).astype(np.int64)
+        received = np.take_along_axis(reward, np.maximum(number, 0)[:, None], 1)[:, 0]
+        uniform = self.generator.random(rows) if self._sampled else np.zeros(rows)
+        self._states = tuple(state.copy() for state in self._states)  # simulation works on a shallow copy of the agent
+        arrays = [np.ascontiguousarray(array) for array in (received, reward, own, shown)]
+        self._learn_all(self._own, self._states, number, *arrays, uniform, self._sampled)
+        self._next_shown, self._found = coming, None
+
+    def _levels(self, inputs: dict[str, np.ndarray], prefix: str, used: np.ndarray) -> np.ndarray:
+        """What is shown, (n_sessions, n_shown); 0 where that is not used."""
+        rows = len(used)
+        levels = np.zeros((rows, len(self.model.shown)), np.int64)
+        for k, (name, n_levels) in enumerate(self.model.shown.items()):
+            value = inputs.get(prefix + name, np.full(rows, np.nan))
+            wrong = ~np.isin(value, np.arange(n_levels)) & (used if not prefix else ~np.isnan(value))
+            if wrong.any():
+                raise ConfigError(
+                    f"{prefix + name!r} must be a level from 0 to {n_levels - 1}, not {value[wrong][0]:g}."
+                )
+            levels[:, k] = np.where(wrong | np.isnan(value), 0, value)
+        return levels
+
+    def _logits(self) -> np.ndarray:
+        """Log-probabilities."""
+        if self._found is None:
+            found = np.empty((len(self._own), self.n_actions))
+            self._predict_all(self._own, self._states, self._next_shown, found)
+            self._found = found
+        return self._found
+
+    def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
+        raise NotImplementedError  # no state has one value per option
+
+
+def _read_values(model: CompiledModel, values: Any) -> np.ndarray:
+    """Parameters of participants, (n_participants, n_parameters)."""
+    lacking = [name for name in model.parameters if name not in values]
+    unknown = [name for name in values if name not in model.parameters]
+    if lacking or unknown:
+        parts = [f"{what} {', '.join(map(repr, n))}" for what, n in (("lack", lacking), ("have", unknown)) if n]
+        raise ConfigError(
+            f"values {' and '.join(parts)}; the parameters of {model.name!r} are {', '.join(model.parameters)}."
+        )
+    try:
+        columns = np.broadcast_arrays(*(np.asarray(values[name], float) for name in model.parameters))
+        table = np.stack([np.atleast_1d(column) for column in columns], axis=-1) if columns else np.zeros((1, 0))
+    except ValueError:
+        raise ConfigError("values must be numbers, one for all participants or one for each.") from None
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise ConfigError("values must be finite numbers, one for all participants or one for each.")
+    return np.ascontiguousarray(table)

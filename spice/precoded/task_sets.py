@@ -1,0 +1,76 @@
+"""Hierarchical reinforcement learning: sets of values, one of which is picked in each season."""
+
+import numpy as np
+
+from spice.equations.compiled_model import CompiledModel, HiddenStep
+
+BROKEN_SYMMETRY = 0.02  # equal sets are a saddle of the likelihood
+
+
+def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: str = "marginal") -> CompiledModel:
+    """Task sets: an alien's value for each action in each of several sets, and how good each set is in each season.
+
+    In each trial a person sees ``season`` and ``alien``, picks a set, and acts as it says:
+
+    - P(set | season) = softmax(beta_high * q_high[season])
+    - P(action | alien, set) = softmax(beta * q_low[set, alien])
+
+    Then all values are forgotten, q += forget * (0.12 - q), and those in use learn from the reward:
+
+    - q_low[set, alien, action] += alpha * rho[set] * (reward - q_low[set, alien, action])
+    - q_high[season, set] += alpha_high * rho[set] * (reward - q_high[season, set])
+
+    All values are 0.12 at the start, but for 0.02 more in q_high of the set with the season's number, so that the sets
+    can be told apart. There are as many sets as seasons.
+
+    Parameters
+    ----------
+    n_seasons, n_aliens, n_actions : int, default 3, 4, 3
+        Sizes of the task.
+    rule : {"marginal", "argmax"}
+        What the set in use is, which nobody sees. ``"marginal"``: rho is the probability of each set given the action,
+        and the action's probability is summed over sets. Its likelihood is smooth, and **approximate** for people who
+        use one set at a time: see `spice.inference.fitting.particles.ParticleFilter`, which is exact in the limit of
+        many particles, and simulation with ``StepAgent(..., rule="sample")``. ``"argmax"``: the best set of the season
+        is used; then the likelihood jumps, so that it is offered for plain values and simulation only.
+
+    Returns
+    -------
+    CompiledModel
+        Its parameters are alpha, beta, forget, alpha_high and beta_high, with the population priors of the example
+        below; people are normally distributed on the natural scale, truncated to the bounds.
+
+    References
+    ----------
+    Eckstein, M. K., & Collins, A. G. E. (2020). Computational evidence for hierarchically structured reinforcement
+    learning in humans. Proceedings of the National Academy of Sciences, 117, 29381-29389.
+    """
+    from spice.equations import Parameter  # sympy and the compiler take a while to import
+    from spice.precoded import task_sets_step
+
+    rate = Parameter(low=0, high=1, scale="natural", mean_prior="uniform(0, 1)", sd_prior="half_normal(0.1)")
+    temperature = Parameter(low=0, scale="natural", mean_prior="gamma(mean=1, sd=2)", sd_prior="half_normal(0.5)")
+    return CompiledModel(
+        parameters={
+            "alpha": rate,
+            "beta": temperature,
+            "forget": rate,
+            "alpha_high": rate,
+            "beta_high": temperature,
+        },
+        states={
+            "q_low": np.full((n_seasons, n_aliens, n_actions), task_sets_step.START),
+            "q_high": task_sets_step.START + BROKEN_SYMMETRY * np.eye(n_seasons),
+        },
+        step=HiddenStep(
+            n_hidden=n_seasons,
+            weigh=task_sets_step.pick_set,
+            act=task_sets_step.act,
+            learn=task_sets_step.learn,
+            work=1,
+            rule=rule,
+        ),
+        n_actions=n_actions,
+        shown={"season": n_seasons, "alien": n_aliens},
+        name="task sets",
+    )

@@ -1,0 +1,272 @@
+"""Models with a step of their own: against generated likelihoods of the same models, and what can go wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from spice.equations import Parameter, State, SymbolicModel
+from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
+from spice.equations.jets import compiled, log_softmax, multiply, relax
+from spice.equations.step_agent import StepAgent
+from spice.errors import ConfigError, DataError, ModelFormError
+from spice.inference.general.generated import GeneratedLikelihood
+from spice.inference.general.own_step import StepLikelihood, likelihood_of
+from spice.resources.agents import replay
+from spice.resources.bandits import BanditsDrift, create_dataset
+from spice.resources.dataset import DatasetRNN
+
+GAPS = {"missing": 0.15, "unknown": 0.15, "padding": True}
+PARAMETERS = {"alpha": Parameter(0, 1), "beta": Parameter(0)}
+
+
+@compiled
+def update(states, parameters, trial, work, n):
+    if trial.reward == trial.reward:
+        relax(states[0][trial.choice], parameters[0], trial.reward, n)
+
+
+@compiled
+def predict(log_p, states, parameters, shown, work, n):
+    for option in range(len(log_p)):
+        multiply(log_p[option], parameters[1], states[0][option], n)
+    log_softmax(log_p, work[0], n)
+
+
+def own(n_actions=2, step=None, **changes):
+    arguments = {"parameters": PARAMETERS, "states": {"q": np.full(n_actions, 0.5)}, "name": "own"} | changes
+    return CompiledModel(step=step or Step(update, predict, work=1), n_actions=n_actions, **arguments)
+
+
+def rescorla_wagner():
+    return SymbolicModel({"q": State(0.5)}, [("q", "chosen", "q + alpha * (reward - q)")], "beta * q", PARAMETERS)
+
+
+def defined_here():
+    """The same step in functions that no other process can import."""
+    first, second = update.py_func, predict.py_func
+
+    @compiled
+    def learn(states, parameters, trial, work, n):
+        if trial.reward == trial.reward:
+            relax(states[0][trial.choice], parameters[0], trial.reward, n)
+
+    assert learn.__name__ != first.__name__
+    return Step(learn, compiled(second), work=1)
+
+
+# ---------------------------------------------------------------------- the same model in two ways
+
+
+@pytest.mark.parametrize(("n_actions", "here"), [(2, False), (3, True)])
+def test_like_the_generated_likelihood(random_data, n_actions, here):
+    """Missing trials, unknown rewards, sessions of different lengths, participants in any order."""
+    data = random_data(6, 20, n_actions, n_participants=3, **GAPS)
+    data.xs[..., -1] = torch.tensor([2.0, 0.0, 2.0, 4.0, 4.0, 2.0]).unsqueeze(1)
+    likelihood = likelihood_of(own(n_actions, defined_here() if here else None), data, n_threads=1)
+    expected = likelihood_of(rescorla_wagner(), data, n_threads=1)
+    assert isinstance(likelihood, StepLikelihood) and isinstance(expected, GeneratedLikelihood)
+    assert (likelihood.names, likelihood.participants) == (expected.names, expected.participants)
+    np.testing.assert_array_equal(likelihood.n_scored(), expected.n_scored())
+    rng = np.random.default_rng(0)
+    values, group = rng.uniform(0.1, 0.9, (8, 2)) * [1.0, 5.0], rng.integers(3, size=8)
+    found, wanted = likelihood(values, group), expected(values, group)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+    for one, other in zip(likelihood.gradient(values, group), wanted[:2], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+    of_choices = likelihood.log_probabilities(values, group)
+    assert of_choices.shape == (8, likelihood.n_scored().max())
+    np.testing.assert_array_equal((~np.isnan(of_choices)).sum(1), likelihood.n_scored()[group])
+    np.testing.assert_allclose(-np.nansum(of_choices, 1), wanted.nll, rtol=1e-11)
+    default = likelihood(values[:3])
+    np.testing.assert_allclose(default.nll, expected(values[:3]).nll, rtol=1e-11)
+
+
+def test_probabilities_are_in_the_order_of_the_data(random_data):
+    data = random_data(6, 20, 3, n_participants=3, **GAPS)
+    data.xs[..., -1] = torch.tensor([2.0, 0.0, 2.0, 4.0, 4.0, 2.0]).unsqueeze(1)
+    likelihood = likelihood_of(own(3), data)
+    values = np.array([[0.2, 1.0], [0.5, 3.0], [0.8, 6.0]])
+    found = likelihood.probabilities(values)
+    scored = data.scored.numpy()
+    assert found.shape == data.ys.shape and not np.isnan(found[scored]).any()
+    np.testing.assert_allclose(found[~np.isnan(found[..., 0])].sum(-1), 1.0, rtol=1e-12)
+    chosen = np.where(data.ys.numpy() == 1, np.log(found), 0.0).sum(-1)
+    rows = data.participants.numpy()
+    for place, person in enumerate(likelihood.participants):
+        total = chosen[rows == person][scored[rows == person]].sum()
+        assert -total == pytest.approx(likelihood(values).nll[place], rel=1e-11)
+
+
+def test_threads_change_nothing(random_data):
+    data = random_data(6, 40, 2, n_participants=3)
+    rng = np.random.default_rng(0)
+    values, group = rng.uniform(0.1, 0.9, (2000, 2)), rng.integers(3, size=2000)
+    one, several = (likelihood_of(own(), data, n)(values, group) for n in (1, 3))
+    for a, b in zip(one, several, strict=True):
+        np.testing.assert_array_equal(a, b)
+    empty = likelihood_of(own(), data)(np.zeros((0, 2)), np.zeros(0, int))
+    assert empty.nll.shape == (0,) and empty.hessian.shape == (0, 2, 2)
+
+
+def test_overflow_is_infinite(random_data):
+    found = likelihood_of(own(), random_data(2, 60))(np.array([[1e30, 1.0], [0.5, 1.0]]), np.zeros(2, int))
+    np.testing.assert_array_equal(np.isinf(found.nll), [True, False])
+
+
+# ---------------------------------------------------------------------- agents
+
+
+def test_an_agent_replays_what_the_likelihood_says(random_data):
+    data = random_data(2, 30, 3, n_participants=2, missing=0.1, unknown=0.1)
+    values = np.array([[0.2, 1.0], [0.6, 4.0]])
+    agent = StepAgent(own(3), {"alpha": values[:, 0], "beta": values[:, 1]})
+    found = likelihood_of(own(3), data).probabilities(values)
+    for session in range(2):
+        probs = replay(agent, data[session]).probs
+        np.testing.assert_allclose(probs[0], 1 / 3, rtol=1e-12)
+        np.testing.assert_allclose(probs[1:], found[session, : len(probs) - 1], rtol=1e-12)
+
+
+def test_an_agent_plays_a_task():
+    agent = StepAgent(own(), {"alpha": 0.3, "beta": [2.0, 8.0]})
+    task = BanditsDrift(n_actions=2, sigma=0.1)
+    data, _, parameters = create_dataset(agent, task, n_trials=50, n_sessions=2, seed=1)
+    again, _, _ = create_dataset(agent, task, n_trials=50, n_sessions=2, seed=1)
+    assert torch.equal(data.ys, again.ys)
+    assert [entry["beta"] for entry in parameters] == [2.0, 8.0]
+    nll = likelihood_of(own(), data)(np.array([[0.3, 2.0], [0.3, 8.0]])).nll
+    assert (nll < 50 * np.log(2)).all()
+    assert agent.state("q").tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"values": {"alpha": 0.1}}, "lack 'beta'"),
+        ({"values": {"alpha": 0.1, "beta": 1, "gamma": 1}}, "have 'gamma'"),
+        ({"values": {"alpha": [0.1, 0.2], "beta": [1, 2, 3]}}, "one for each"),
+        ({"values": {"alpha": np.nan, "beta": 1}}, "finite"),
+        ({"values": {"alpha": 0.1, "beta": 1}, "rule": "sample"}, "no hidden variable"),
+    ],
+)
+def test_agents_that_cannot_be_made(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        StepAgent(own(), **arguments)
+
+
+# ---------------------------------------------------------------------- what can go wrong
+
+
+def test_all_that_is_wrong_is_listed():
+    with pytest.raises(ConfigError) as caught:
+        CompiledModel(
+            parameters={"alpha": Parameter(1, 0), "two words": Parameter()},
+            states={"alpha": [], "q": [np.nan]},
+            step=HiddenStep(0, update, predict.py_func, update, work=-1, rule="hard"),
+            n_actions=1,
+            shown={"season": 0},
+        )
+    lines = str(caught.value).splitlines()
+    expected = (
+        ["'two words' cannot", "'alpha' has a name that is taken", "low=1 and high=0", "'alpha' needs finite"]
+        + ["'q' needs finite", "n_actions must be", "shown['season']", "act is no compiled function", "work must be"]
+        + ["n_hidden must be", "rule must be one of"]
+    )
+    assert len(lines) == 1 + len(expected)
+    for line, words in zip(lines[1:], expected, strict=True):
+        assert words in line
+
+
+def with_stimulus(data, now, coming):
+    xs = np.dstack([data.xs[..., :-1], now, coming, data.xs[..., -1:]])
+    return DatasetRNN(xs, data.ys, ["colour", "next_colour", "participant"], {"participant": ["anna", "ben"]})
+
+
+def test_data_that_do_not_fit(random_data):
+    data = random_data(2, 5, n_participants=2)
+    model = own(shown={"colour": 3})
+    with pytest.raises(ConfigError, match="'own' has 2 options, but the data have 3"):
+        likelihood_of(model, random_data(2, 5, 3))
+    with pytest.raises(ConfigError, match="not str"):
+        likelihood_of("rw", data)
+    with pytest.raises(DataError, match="no column 'colour'; name what is seen"):
+        likelihood_of(model, data)
+    now, coming = np.zeros((2, 5)), np.ones((2, 5))
+    now[1, 3], coming[0, 2], coming[1, 4] = 3, np.nan, 0.5
+    with pytest.raises(DataError) as caught:
+        likelihood_of(model, with_stimulus(data, now, coming))
+    for words in (
+        "'colour' holds 3 at participant 'ben', session 1, trial 3, but the model has levels 0 to 2",
+        "'next_colour' holds 0.5 at participant 'ben', session 1, trial 4",
+        "'next_colour' is empty at participant 'anna', session 0, trial 2",
+    ):
+        assert words in str(caught.value)
+    data.ys[0, 2], coming[1, 4], now[1, 3] = torch.nan, 0, 0  # not scored: what comes need not be known
+    assert np.isfinite(likelihood_of(model, with_stimulus(data, now, coming))(np.full((2, 2), 0.5)).nll).all()
+
+
+PROGRAM = """
+import time
+import numpy as np
+from spice.precoded.task_sets import task_sets
+from spice.equations.step_source import likelihood_function, replay_function
+from spice.inference.general.own_step import likelihood_of
+from spice.resources.dataset import DatasetRNN
+choice = np.eye(3)[[[0, 1, 2, 1]]]
+shown = np.zeros((1, 3, 4))
+xs = np.dstack([choice[:, :-1], choice[:, :-1], shown, np.zeros((1, 3))])
+data = DatasetRNN(xs, choice[:, 1:], ["season", "next_season", "alien", "next_alien", "participant"])
+likelihood, values = likelihood_of(task_sets(), data), np.array([[0.3, 2.0, 0.1, 0.2, 3.0]])
+started = time.perf_counter()
+nll = [likelihood(values).nll[0], likelihood.gradient(values)[0][0], -np.nansum(likelihood.log_probabilities(values))]
+wall = time.perf_counter() - started
+kernels = [likelihood_function(task_sets(), 2), likelihood_function(task_sets(), 1), replay_function(task_sets())]
+print(nll[0].hex(), sum(sum(k.stats.cache_misses.values()) for k in kernels), wall)
+assert np.allclose(nll, nll[0], rtol=1e-13)
+"""
+
+
+def test_another_process_compiles_nothing():
+    runs = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        arguments = [sys.executable, "-W", "error", "-c", PROGRAM]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        runs.append(done.stdout.split())
+    assert runs[0][0] == runs[1][0] and runs[1][1] == "0"
+
+
+def test_the_hard_rule_has_no_derivatives(random_data):
+    @compiled
+    def weigh(log_w, states, parameters, shown, work, n):
+        for hidden in range(len(log_w)):
+            multiply(log_w[hidden], parameters[1], states[0][hidden], n)
+        log_softmax(log_w, work[0], n)
+
+    @compiled
+    def act(log_p, states, parameters, shown, work, n):
+        for hidden in range(len(log_p)):
+            for option in range(log_p.shape[1]):
+                multiply(log_p[hidden, option], parameters[1], states[0][option], n)
+            log_softmax(log_p[hidden], work[0], n)
+
+    @compiled
+    def learn(states, weights, parameters, trial, work, n):
+        relax(states[0][trial.choice], parameters[0], trial.reward, n)
+
+    data = random_data(1, 20)
+    hard = own(step=HiddenStep(2, weigh, act, learn, work=1, rule="argmax"))
+    values = np.array([[0.3, 2.0]])
+    with pytest.raises(ModelFormError, match="jumps"):
+        likelihood_of(hard, data)(values)
+    # here the hidden value has no consequences: hard or not, it is Rescorla-Wagner
+    expected = likelihood_of(rescorla_wagner(), data)(values).nll[0]
+    soft = likelihood_of(own(step=HiddenStep(2, weigh, act, learn, work=1)), data)
+    assert -np.nansum(likelihood_of(hard, data).log_probabilities(values)) == pytest.approx(expected, rel=1e-12)
+    assert soft(values).nll[0] == pytest.approx(expected, rel=1e-12)
