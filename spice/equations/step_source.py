@@ -158,7 +158,7 @@ def load_step_code(model: CompiledModel, template: str, names: list[str], order:
     imports = []
     if isinstance(model.step, HiddenStep):
         rule = model.step.rule
-        imports.append("from spice.equations.hidden_rules import log_total, put_all_on, respond_marginal, sample")
+        imports.append("from spice.equations.hidden_rules import log_total, put_all_on, sample")
         imports.append(f"from spice.equations.hidden_rules import mix_{rule} as mix, respond_{rule} as respond")
     if importable:
         imports += [f"from {f.__module__} import {f.__name__} as {name}" for name, f in functions.items()]

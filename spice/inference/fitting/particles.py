@@ -1,0 +1,151 @@
+"""Particle filter: the likelihood of models with a hidden variable, exact in the limit of many particles."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from spice.equations.compiled_model import CompiledModel, HiddenStep
+from spice.errors import ConfigError
+from spice.inference.general.own_step import StepTrials
+from spice.inference.threads import Threads
+from spice.resources.arguments import in_words, is_number, is_whole
+from spice.resources.dataset import DatasetRNN
+
+
+class Filtered(NamedTuple):
+    """What a particle filter knows of rows.
+
+    Attributes
+    ----------
+    log_likelihood : np.ndarray, shape (n_rows,)
+        Estimated log-likelihood, nats: the logarithm of the mean of the runs' likelihoods, which are unbiased.
+    standard_error : np.ndarray, shape (n_rows,)
+        Its standard error, from the runs; NaN with one run.
+    log_probabilities : np.ndarray, shape (n_rows, most_trials)
+        Logarithm of the probability of each scored choice in order, padded with NaN; they sum to the first.
+    runs : np.ndarray, shape (n_rows, n_runs)
+        Log-likelihood by each run. Where they differ by several nats, take more particles: the mean of likelihoods is
+        then that of the luckiest run, and the standard error too small.
+    """
+
+    log_likelihood: np.ndarray
+    standard_error: np.ndarray
+    log_probabilities: np.ndarray
+    runs: np.ndarray
+
+
+class ParticleFilter:
+    """Log-likelihood of people who pick one value of a hidden variable in each trial.
+
+    The person who is filtered does in each trial what the model's `HiddenStep` says: samples a value h from ``weigh``
+    (for task sets: softmax(beta_high * q_high[season])), a choice from ``act`` given h (softmax(beta *
+    q_low[h, alien])), and learns by ``learn`` with all weight on h (only that set's values learn; all are forgotten).
+    Each particle is one possible course of hidden values with the states it led to. Its weight grows by the
+    probability of each choice, summed over the values of this trial; then a value is sampled given the choice (the
+    optimal proposal). Particles are resampled (systematically) where their effective number falls.
+
+    Parameters
+    ----------
+    model : CompiledModel
+        A model with a `HiddenStep`, of any rule.
+    dataset : DatasetRNN
+        The data.
+    n_particles : int, default 1000
+        Particles of a run.
+    n_runs : int, default 10
+        Independent runs, from which the standard error comes.
+    seed : int, default 0
+        Seed. The same one gives the same answer, whatever the number of threads.
+    threshold : float, default 0.5
+        Share of the particles below which their effective number leads to resampling.
+    n_threads : int, optional
+        Threads over which rows are spread; default those that torch may use.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters, in the order of the columns of rows.
+    participants : list of int
+        Participant number of each group.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no hidden variable, or numbers are out of range.
+    DataError
+        If the data lack what the model reads.
+
+    References
+    ----------
+    Doucet, A., & Johansen, A. M. (2011). A tutorial on particle filtering and smoothing: Fifteen years later. In The
+    Oxford Handbook of Nonlinear Filtering.
+    """
+
+    def __init__(
+        self,
+        model: CompiledModel,
+        dataset: DatasetRNN,
+        n_particles: int = 1000,
+        n_runs: int = 10,
+        seed: int = 0,
+        threshold: float = 0.5,
+        n_threads: int | None = None,
+    ):
+        if not isinstance(getattr(model, "step", None), HiddenStep):
+            raise ConfigError(
+                "a particle filter needs a CompiledModel with a HiddenStep: others have no hidden variable."
+            )
+        for name, value, least in (("n_particles", n_particles, 1), ("n_runs", n_runs, 1), ("seed", seed, 0)):
+            if not is_whole(value, least):
+                raise ConfigError(f"{name} must be a whole number from {least} on, not {in_words(value)}.")
+        if not is_number(threshold, 0, 1):
+            raise ConfigError(f"threshold must be a number from 0 to 1, not {in_words(threshold)}.")
+        self.names = tuple(model.parameters)
+        self._model, self._data = model, StepTrials(model, dataset)
+        self.participants = self._data.participants
+        self._n_particles, self._n_runs = int(n_particles), int(n_runs)
+        self._seed, self._threshold = int(seed), float(threshold)
+        self._threads = Threads(self._data.lengths * self._n_particles, n_threads)
+
+    def __call__(self, values: np.ndarray, group: np.ndarray | None = None) -> Filtered:
+        """Evaluate rows.
+
+        Parameters
+        ----------
+        values : np.ndarray, shape (n_rows, n_parameters)
+            Parameters.
+        group : np.ndarray of int, shape (n_rows,), optional
+            Participant of each row, by place in `participants`; default one row for each.
+        """
+        from spice.equations.filter_source import filter_function  # the compiler takes a second to import
+
+        kernel, arrays, n_runs = filter_function(self._model), self._data.arrays, self._n_runs
+        values = np.repeat(np.ascontiguousarray(values, dtype=float), n_runs, axis=0)
+        group = np.arange(len(values) // n_runs) if group is None else np.asarray(group, dtype=np.int64)
+        group = np.repeat(group, n_runs)
+        seeds = np.random.SeedSequence(self._seed).generate_state(len(values), np.uint64)
+        found = np.full((len(values), int(self._data.lengths[group].max(initial=0))), np.nan)
+        sizes = (self._n_particles, self._threshold)
+        self._threads.run(
+            lambda part: kernel(values[part], group[part], *arrays, seeds[part], *sizes, found[part]), group
+        )
+        by_run = self._data.of_scored(found, group).reshape(-1, n_runs, int(self._data.n_scored().max(initial=0)))
+        return _combine(by_run)
+
+
+def _combine(by_run: np.ndarray) -> Filtered:
+    """Estimates from the log-probabilities of runs, (n_rows, n_runs, n_trials) with NaN behind the end."""
+    scored = ~np.isnan(by_run[:, 0])
+    course = np.cumsum(np.nan_to_num(by_run, neginf=-np.inf), axis=2)  # log-likelihood of the choices so far
+    course = np.concatenate([np.zeros((*course.shape[:2], 1)), course], axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        top = course.max(1)
+        scale = np.where(np.isfinite(top), top, 0.0)
+        likelihoods = np.exp(course - scale[:, None])
+        mean = likelihoods.mean(1)
+        log_mean = scale + np.log(mean)
+        steps = np.where(scored, np.diff(log_mean, axis=1), np.nan)
+        n_runs = by_run.shape[1]
+        spread = likelihoods[..., -1].std(1, ddof=1) if n_runs > 1 else np.full(len(mean), np.nan)
+        error = spread / mean[:, -1] / np.sqrt(n_runs)
+    return Filtered(log_mean[:, -1], error, steps, course[..., -1])
