@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
 from spice.equations.equation import Equation, format_number
 from spice.equations.module import EquationModule, with_equations
 from spice.equations.terms import term_exponents, term_name
@@ -10,10 +11,13 @@ if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter, State, SymbolicModel, Update
 
 __all__ = [
+    "CompiledModel",
     "Equation",
     "EquationModule",
+    "HiddenStep",
     "Parameter",
     "State",
+    "Step",
     "SymbolicModel",
     "Update",
     "format_number",
