@@ -4,7 +4,7 @@ from typing import Any
 
 from spice.version import __version__
 
-__all__ = ["SpiceConfig", "SpiceEstimator", "__version__"]
+__all__ = ["ModelEstimator", "SpiceConfig", "SpiceEstimator", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -13,4 +13,8 @@ def __getattr__(name: str) -> Any:
         from spice import estimator
 
         return getattr(estimator, name)
+    if name == "ModelEstimator":
+        from spice.model_estimator import ModelEstimator
+
+        return ModelEstimator
     raise AttributeError(f"module 'spice' has no attribute {name!r}")

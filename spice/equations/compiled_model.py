@@ -11,7 +11,10 @@ from spice.errors import ConfigError, join_problems
 from spice.resources.arguments import is_whole
 
 if TYPE_CHECKING:
+    from spice.equations.step_agent import StepAgent
     from spice.equations.symbolic import Parameter
+    from spice.resources.dataset import DatasetRNN
+    from spice.resources.environments import Bandits
 
 
 class StepTrial(NamedTuple):
@@ -167,12 +170,57 @@ class CompiledModel:
         if problems:
             raise ConfigError(join_problems(f"The model {name!r} cannot be used", problems))
 
+    def agent(self, values: Any, rule: str | None = None, seed: Any = None) -> "StepAgent":
+        """The model as an agent; arguments as for `spice.equations.step_agent.StepAgent`."""
+        from spice.equations.step_agent import StepAgent
+
+        return StepAgent(self, values, rule, seed)
+
+    def simulate(
+        self,
+        environment: "Bandits",
+        n_trials: int,
+        values: Any,
+        n_sessions: int = 1,
+        seed: Any = None,
+        rule: str | None = None,
+    ) -> "DatasetRNN":
+        """Let the model play a task, all sessions at once.
+
+        Parameters
+        ----------
+        environment : Bandits
+            The task.
+        n_trials : int
+            Number of scored choices per session.
+        values : mapping or pandas.DataFrame
+            Parameters by name, one number or one for each participant.
+        n_sessions : int, default 1
+            Sessions of each participant.
+        seed : int or numpy.random.Generator, optional
+            Seed of model and task.
+        rule : {"sample", "marginal", "argmax"}, optional
+            What a hidden variable does, see `spice.equations.step_agent.StepAgent`.
+
+        Returns
+        -------
+        DatasetRNN
+            Participants are numbered 0, 1, ... in the order of ``values``.
+        """
+        from spice.resources.simulation import create_dataset
+
+        n_participants = max((np.size(values[name]) for name in self.parameters if name in values), default=1)
+        agent = self.agent(values, rule)
+        return create_dataset(agent, environment, n_trials, n_sessions, n_participants, seed=seed)[0]
+
     def __repr__(self) -> str:
         return (
             f"CompiledModel({self.name!r}, states: {', '.join(self.states)}; parameters: {', '.join(self.parameters)})"
         )
 
     def _problems(self) -> Iterator[str]:
+        from spice.equations.model_problems import parameter_problems  # it imports sympy, which takes a while
+
         seen: set[str] = set()
         columns = [*self.shown, *self.inputs]
         kinds = {"parameter": list(self.parameters), "state": list(self.states), "column": columns}
@@ -184,8 +232,7 @@ class CompiledModel:
                     yield f"the {kind} {entry!r} has a name that is taken; rename it."
                 seen.add(entry)
         for entry, parameter in self.parameters.items():
-            if None not in (parameter.low, parameter.high) and not parameter.low < parameter.high:  # type: ignore[operator]
-                yield f"the parameter {entry!r} has low={parameter.low} and high={parameter.high}; low must be less."
+            yield from parameter_problems(entry, parameter)
         for entry, start in self.states.items():
             if not start.size or not np.isfinite(start).all():
                 yield f"the state {entry!r} needs finite values to start from."

@@ -127,15 +127,16 @@ def _parameters(model: "SymbolicModel") -> Iterator[str]:
     for name, parameter in model.parameters.items():
         if name not in used:
             yield f"the parameter {name!r} is never used; remove it."
-        low, high = parameter.low, parameter.high
-        if low is not None and high is not None and not low < high:
-            yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
-        if parameter.scale not in ("unconstrained", "natural"):
-            yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."
-        yield from _priors(name, parameter)
+        yield from parameter_problems(name, parameter)
 
 
-def _priors(name: str, parameter: Parameter) -> Iterator[str]:
+def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
+    """What is wrong with a parameter's bounds, scale and priors."""
+    low, high = parameter.low, parameter.high
+    if low is not None and high is not None and not low < high:
+        yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
+    if parameter.scale not in ("unconstrained", "natural"):
+        yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."
     found: dict[str, Prior] = {}
     for kind in ("prior", "mean_prior", "sd_prior"):
         try:

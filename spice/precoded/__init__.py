@@ -2,6 +2,7 @@
 
 from spice.precoded.models.choosing import choice_kernel, win_stay_lose_shift, with_bias, with_lapse
 from spice.precoded.models.learning import counterfactual, forgetting, pearce_hall, rescorla_wagner, two_learning_rates
+from spice.precoded.models.task_sets import task_sets
 from spice.precoded.models.tasks import flat_aliens, two_step
 from spice.precoded.networks.bandit import BANDIT_CONFIG, BanditRNN
 from spice.precoded.networks.choice import CHOICE_CONFIG, ChoiceRNN
@@ -30,6 +31,7 @@ __all__ = [
     "forgetting",
     "pearce_hall",
     "rescorla_wagner",
+    "task_sets",
     "two_learning_rates",
     "two_step",
     "win_stay_lose_shift",

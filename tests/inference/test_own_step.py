@@ -13,8 +13,9 @@ from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
 from spice.equations.jets import compiled, log_softmax, multiply, relax
 from spice.equations.step_agent import StepAgent
 from spice.errors import ConfigError, DataError, ModelFormError
+from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.general.generated import GeneratedLikelihood
-from spice.inference.general.own_step import StepLikelihood, likelihood_of
+from spice.inference.general.own_step import StepLikelihood
 from spice.resources.agents import replay
 from spice.resources.bandits import BanditsDrift, create_dataset
 from spice.resources.dataset import DatasetRNN
@@ -192,7 +193,7 @@ def test_data_that_do_not_fit(random_data):
     model = own(shown={"colour": 3})
     with pytest.raises(ConfigError, match="'own' has 2 options, but the data have 3"):
         likelihood_of(model, random_data(2, 5, 3))
-    with pytest.raises(ConfigError, match="not str"):
+    with pytest.raises(ConfigError, match="must be a SymbolicModel or a CompiledModel, not .rw."):
         likelihood_of("rw", data)
     with pytest.raises(DataError, match="no column 'colour'; name what is seen"):
         likelihood_of(model, data)
@@ -213,9 +214,9 @@ def test_data_that_do_not_fit(random_data):
 PROGRAM = """
 import time
 import numpy as np
-from spice.precoded.task_sets import task_sets
+from spice.precoded import task_sets
 from spice.equations.step_source import likelihood_function, replay_function
-from spice.inference.general.own_step import likelihood_of
+from spice.inference.fitting.likelihoods import likelihood_of
 from spice.resources.dataset import DatasetRNN
 choice = np.eye(3)[[[0, 1, 2, 1]]]
 shown = np.zeros((1, 3, 4))

@@ -159,7 +159,11 @@ def test_compiled_is_plain(name):
     np.testing.assert_allclose(nll, expected, rtol=1e-12)
     np.testing.assert_allclose(gradient, found.gradient, rtol=1e-10, atol=1e-12)
     every = plain(model, dataset, values)
-    np.testing.assert_allclose(likelihood.probabilities(values), np.exp(every), rtol=1e-9, atol=1e-15)
+    found = likelihood.probabilities(values)
+    made = ~np.isnan(found)
+    modelled = ~np.isnan(every)
+    assert (made | ~modelled)[dataset.scored.numpy()].all()
+    np.testing.assert_allclose(found[made], np.exp(every)[made], rtol=1e-9, atol=1e-15)
     pointwise = likelihood.log_probabilities(values)
     np.testing.assert_allclose(-np.nansum(pointwise, 1), expected, rtol=1e-12)
     assert ((~np.isnan(pointwise)).sum(1) == likelihood.n_scored()).all()
@@ -255,3 +259,14 @@ def test_probabilities_must_be_normalised(probabilities, message):
     )
     with pytest.raises(ConfigError, match=message):
         GeneratedLikelihood(model, data(2))
+
+
+def test_nothing_is_predicted_after_the_end():
+    dataset = data(3, gaps=False)
+    dataset.ys[0, -1] = np.nan  # the end: nothing is known of what comes
+    dataset.xs[1, 20:, :6], dataset.ys[1, 19:] = np.nan, np.nan  # padding
+    written = SymbolicModel(states={"q": State()}, updates=[("q", "chosen", "reward")], logits="q", parameters={})
+    found = np.isnan(GeneratedLikelihood(written, dataset).probabilities(np.zeros((2, 0)))).any(-1)
+    assert found[1, 20:].all() and found.sum() == 10  # the choice after the last trial can be predicted
+    found = np.isnan(GeneratedLikelihood(FLAT, dataset).probabilities(some_values(FLAT))).any(-1)
+    assert found[1, 19:].all() and found[0, -1] and found.sum() == 12  # not so if it depends on what will be shown

@@ -6,9 +6,9 @@ from scipy.optimize import minimize
 
 from spice.equations.step_agent import StepAgent
 from spice.errors import ConfigError
+from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.particles import ParticleFilter
-from spice.inference.general.own_step import likelihood_of
-from spice.precoded.task_sets import task_sets
+from spice.precoded import task_sets
 from spice.resources.dataset import DatasetRNN
 
 COLUMNS = ["season", "next_season", "alien", "next_alien", "participant"]

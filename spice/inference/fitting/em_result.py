@@ -1,10 +1,11 @@
 """Empirical Bayes as one of the ways to fit: from a model and data to the tables that every fit returns."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from spice.errors import ConfigError
+from spice.errors import SpiceWarning
 from spice.inference.fitting.curvature import Curvature, standard_errors
 from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
@@ -35,16 +36,18 @@ def fit_population(model: Any, dataset: DatasetRNN, n_threads: int | None = None
         Everybody's posterior modes; standard errors and intervals by Laplace's approximation, given the population;
         ``aic`` and ``bic`` of the population's numbers and the evidence of all people (iBIC, Huys et al. 2011).
 
-    Raises
-    ------
-    ConfigError
-        If a parameter's people are normal on the natural scale.
+    Warns
+    -----
+    SpiceWarning
+        If a parameter's people are meant to be normal on the natural scale.
     """
     natural = [name for name, parameter in model.parameters.items() if parameter.scale == "natural"]
     if natural:
-        raise ConfigError(
-            f"EM takes people as normal on the unconstrained scale, but {', '.join(natural)} has scale='natural': "
-            "leave that out, or fit by method='nuts'."
+        warnings.warn(
+            f"EM takes people as normal on the unconstrained scale; scale='natural' of {', '.join(natural)} counts for "
+            "method='nuts' alone.",
+            SpiceWarning,
+            stacklevel=4,
         )
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)

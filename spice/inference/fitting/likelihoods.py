@@ -4,7 +4,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spice.equations.compiled_model import CompiledModel
+from spice.equations.symbolic import SymbolicModel
+from spice.errors import ConfigError
 from spice.inference.general.generated import Exact, GeneratedLikelihood
+from spice.inference.general.own_step import StepLikelihood
+from spice.resources.arguments import in_words
 from spice.resources.dataset import DatasetRNN
 
 MOST_ROWS = 200_000  # evaluated at once where everybody has the same parameters
@@ -45,16 +50,25 @@ def likelihood_of(model: Any, dataset: DatasetRNN, n_threads: int | None = None)
 
     Parameters
     ----------
-    model : SymbolicModel, or object with ``likelihood(dataset, n_threads)``
+    model : SymbolicModel or CompiledModel
         The model.
     dataset : DatasetRNN
         The data.
     n_threads : int, optional
         Threads over which rows are spread; default those that torch may use.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such model, or made for another number of options.
+    DataError
+        If the data lack what the model reads.
     """
-    own = getattr(model, "likelihood", None)
-    found: Any = GeneratedLikelihood(model, dataset, n_threads) if own is None else own(dataset, n_threads)
-    return found
+    if isinstance(model, CompiledModel):
+        return StepLikelihood(model, dataset, n_threads)
+    if isinstance(model, SymbolicModel):
+        return GeneratedLikelihood(model, dataset, n_threads)
+    raise ConfigError(f"the model must be a SymbolicModel or a CompiledModel, not {in_words(model)}.")
 
 
 class Together:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spice.errors import DataError, join_problems
+from spice.resources.agents import Seed
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from spice.inference.fitting.likelihoods import Likelihood
     from spice.inference.fitting.population import Population
+    from spice.resources.environments import Bandits
 
 EVERYBODY = "everybody"  # label of the one row of estimates where all participants share them
 
@@ -154,6 +156,40 @@ class FitResult:
         dataset = self.dataset if dataset is None else dataset
         nll = likelihood(self._values_of(likelihood, dataset)).nll
         return pd.Series(-nll, participant_index(participant_labels(likelihood, dataset)), name="log_likelihood")
+
+    def simulate(self, environment: "Bandits", n_trials: int, n_sessions: int = 1, seed: Seed = None) -> DatasetRNN:
+        """Let everybody, with the estimated parameters, play a task.
+
+        Parameters
+        ----------
+        environment : Bandits
+            The task.
+        n_trials : int
+            Number of scored choices per session.
+        n_sessions : int, default 1
+            Sessions of each participant.
+        seed : int or numpy.random.Generator, optional
+            Seed of choices and task.
+
+        Returns
+        -------
+        DatasetRNN
+            Participants in the order of ``parameters``, with their labels.
+
+        Raises
+        ------
+        DataError
+            If somebody has no estimates.
+        """
+        without = [str(label) for label in self.parameters.index[self.parameters.isna().any(axis=1)]]
+        if without:
+            raise DataError(
+                f"participant(s) {', '.join(without[:10])} have no estimates to simulate with; use model.simulate with "
+                "the rows of parameters that there are."
+            )
+        found = self.model.simulate(environment, n_trials, self.parameters, n_sessions, seed)
+        labels = found.labels | {"participant": list(self.parameters.index)}
+        return DatasetRNN(found.xs, found.ys, found.columns.names, labels)
 
     def summary(self) -> str:
         """What was found, as text."""

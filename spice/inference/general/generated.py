@@ -141,14 +141,21 @@ class GeneratedLikelihood:
         Returns
         -------
         np.ndarray, shape (n_sessions, n_trials, n_actions)
-            By session of the dataset; NaN where the model makes no prediction.
+            By session of the dataset; NaN where the model makes no prediction: in the padding after a session's end,
+            and at the end itself, if what is shown before the next choice is not known.
         """
         trials, _ = flatten(self._model, self._dataset, whole=True)
         order = self._dataset.participants.argsort(stable=True).numpy()
         _, every = self._all_options(*self._rows(values, None), trials)
         found = np.empty((*self._dataset.shape[:2], self._dataset.n_actions))
         found[order] = np.exp(every).reshape(found.shape)
+        found[self._beyond_the_end()] = np.nan
         return found
+
+    def _beyond_the_end(self) -> np.ndarray:
+        """Trials after which there is nothing to predict, bool, shape (n_sessions, n_trials)."""
+        used = self._dataset.scored if self._model.shown else self._dataset.scored | self._dataset.observed
+        return ~used.flip(1).cumsum(1).flip(1).bool().numpy()
 
     def _rows(self, values: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         values = np.ascontiguousarray(values, dtype=float)

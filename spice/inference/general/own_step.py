@@ -7,60 +7,33 @@ from typing import Any
 import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
-from spice.equations.symbolic import SymbolicModel
-from spice.errors import ConfigError, DataError, ModelFormError, join_problems
+from spice.equations.model_parts import Choices
+from spice.equations.reading import has_offers
+from spice.errors import ConfigError, DataError, ModelFormError
 from spice.inference.build import trials_in_use
-from spice.inference.general.generated import Exact, FlatTrials, GeneratedLikelihood, _flatten
+from spice.inference.general.flat_trials import FlatTrials, flatten
+from spice.inference.general.generated import Exact
 from spice.inference.threads import Threads
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 
 
-def likelihood_of(
-    model: "SymbolicModel | CompiledModel", dataset: DatasetRNN, n_threads: int | None = None
-) -> "GeneratedLikelihood | StepLikelihood":
-    """The likelihood of a model's choices, whatever the model is made of.
-
-    Parameters
-    ----------
-    model : SymbolicModel or CompiledModel
-        The model.
-    dataset : DatasetRNN
-        The data.
-    n_threads : int, optional
-        Threads over which rows are spread; default those that torch may use.
-
-    Raises
-    ------
-    ConfigError
-        If it is no such model, or made for another number of options.
-    DataError
-        If the data lack what the model reads.
-    """
-    if isinstance(model, CompiledModel):
-        return StepLikelihood(model, dataset, n_threads)
-    if isinstance(model, SymbolicModel):
-        return GeneratedLikelihood(model, dataset, n_threads)
-    raise ConfigError(f"a SymbolicModel or CompiledModel is needed, not {type(model).__name__}.")
-
-
 @dataclass(frozen=True)
 class _Reads:
-    """What a step reads of the data beside what is shown, said as a symbolic model says it."""
+    """What a step reads of the data, said as a symbolic model says it."""
 
     inputs: tuple[str, ...]
+    shown: Mapping[str, int]
     lagged: tuple = ()
-    shown: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
     conditions: tuple = ()
-    available: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return self.inputs
+        return (*self.inputs, *self.shown, *(NEXT + name for name in self.shown))
 
-    def choices(self, n_actions: int) -> list:
-        return []
+    def choices(self, n_actions: int) -> list[Choices]:
+        return [Choices(None, ())]
 
 
 class StepTrials:
@@ -95,33 +68,36 @@ class StepTrials:
             raise ConfigError(
                 f"the model {model.name!r} has {model.n_actions} options, but the data have {dataset.n_actions}."
             )
-        _check_columns(model, dataset)
+        if has_offers(dataset):
+            raise DataError("a model with a step of its own cannot leave out options that are not on offer.")
         self.flat: FlatTrials
-        self.flat, self.participants = _flatten(_Reads(model.inputs), dataset)  # type: ignore[arg-type]
+        self.flat, self.participants = flatten(_Reads(model.inputs, model.shown), dataset)  # type: ignore[arg-type]
         self.n_actions, self._shape = dataset.n_actions, tuple(dataset.shape[:2])
         self._order = dataset.participants.argsort(stable=True).numpy()
         dataset = dataset[self._order]
         self._kept = trials_in_use(dataset)[1].numpy()
         self._person = np.repeat(np.arange(len(self.participants)), self.lengths)
         self._place = np.arange(len(self._person)) - self.flat.sessions[self.flat.groups[self._person]]
-        self._shown, self._next_shown = (self._levels(dataset, model.shown, prefix) for prefix in ("", NEXT))
+        n_inputs, n_shown = len(model.inputs), len(model.shown)
+        inputs, shown, coming = np.split(self.flat.inputs, [n_inputs, n_inputs + n_shown], axis=1)
+        self._inputs = np.ascontiguousarray(inputs)
+        self._shown, self._next_shown = (np.ascontiguousarray(part, dtype=np.int64) for part in (shown, coming))
 
     @property
     def arrays(self) -> list[np.ndarray]:
         """What compiled loops take: choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups."""
         flat = self.flat
-        seen = [flat.choice, flat.reward, flat.outcome, flat.inputs, self._shown, self._next_shown]
+        seen = [flat.choice, flat.reward, flat.outcome, self._inputs, self._shown, self._next_shown]
         return [*seen, flat.target, flat.sessions, flat.groups]
 
     @property
     def lengths(self) -> np.ndarray:
         """Trials of each participant."""
-        return np.diff(self.flat.sessions[self.flat.groups])
+        return np.diff(self.flat.ends)
 
     def n_scored(self) -> np.ndarray:
         """Scored choices of each participant."""
-        scored = np.concatenate([[0], np.cumsum(self.flat.target >= 0)])
-        return np.diff(scored[self.flat.sessions[self.flat.groups]])
+        return self.flat.n_scored()
 
     def of_scored(self, values: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Scored choices of rows in order, padded with NaN: (n_rows, most_trials) of (n_rows, n_trials)."""
@@ -139,15 +115,6 @@ class StepTrials:
         in_order[self._kept] = values[self._person, self._place]
         found[self._order] = in_order
         return found
-
-    def _levels(self, dataset: DatasetRNN, shown: Mapping[str, int], prefix: str) -> np.ndarray:
-        """Columns of codes, (n_trials, n_shown); -1 where there is none, which is nowhere that one is needed."""
-        levels = np.full((len(self._person), len(shown)), -1, np.int64)
-        for k, (name, n_levels) in enumerate(shown.items()):
-            codes = dataset.column(prefix + name).numpy()[self._kept]
-            known = np.isin(codes, np.arange(n_levels))
-            levels[known, k] = codes[known]
-        return levels
 
 
 class StepLikelihood:
@@ -272,36 +239,3 @@ class StepLikelihood:
         found = np.full((len(values), int(self._data.lengths[group].max(initial=0)), self._data.n_actions), np.nan)
         self._threads.run(lambda part: kernel(values[part], group[part], *arrays, found[part]), group)
         return found
-
-
-def _check_columns(model: CompiledModel, dataset: DatasetRNN) -> None:
-    """Whether all columns are there, without gaps, and hold levels of their range."""
-    used = {name: dataset.observed.numpy() for name in (*model.inputs, *model.shown)}
-    used |= {NEXT + name: dataset.scored.numpy() for name in model.shown}
-    problems = []
-    for name, where in used.items():
-        if not dataset.columns.has(name):
-            hint = "; name what is seen before the choice in shown=[...] of convert_dataset, which adds next_ columns"
-            known = ", ".join(dataset.columns.names)
-            problems.append(
-                f"there is no column {name!r}{hint if name not in model.inputs else ''}; there are {known}."
-            )
-            continue
-        values, levels = dataset.column(name).double().numpy(), model.shown.get(name.removeprefix(NEXT))
-        if name not in model.inputs and levels:
-            wrong = where & ~np.isnan(values) & ~np.isin(values, np.arange(levels))
-            if wrong.any():
-                problems.append(
-                    f"the column {name!r} holds {values[wrong][0]:g} at {_place(dataset, wrong)}, but the model has "
-                    f"levels 0 to {levels - 1}; declare as many levels as there are, or code them from 0 on."
-                )
-        if (gaps := where & np.isnan(values)).any():
-            problems.append(f"the column {name!r} is empty at {_place(dataset, gaps)}; fill it in.")
-    if problems:
-        raise DataError(join_problems(f"The model {model.name!r} cannot read the data", problems))
-
-
-def _place(dataset: DatasetRNN, where: np.ndarray) -> str:
-    session, trial = np.argwhere(where)[0]
-    person = dataset.label("participant", int(dataset.participants[session]))
-    return f"participant {person!r}, session {session}, trial {trial}"

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
-from spice.errors import ConfigError, ConvergenceWarning, DataError
+from spice.errors import ConfigError, ConvergenceWarning, DataError, SpiceWarning
 from spice.inference import fit
 from spice.inference.fitting.result import FitResult
 from spice.inference.fitting.starts import spread_starts
@@ -115,7 +115,7 @@ def test_a_population(tools):
 
 
 def test_a_population_on_the_natural_scale(tools, data):
-    with pytest.raises(ConfigError, match="but alpha has scale='natural'"):
+    with pytest.warns(SpiceWarning, match="scale='natural' of alpha counts for method='nuts' alone"):
         fit(tools.rescorla_wagner({"scale": "natural"}), data, method="em")
     with pytest.raises(ConfigError, match=r"has no setting 'covarianc' \(did you mean 'covariance'"):
         fit(tools.rescorla_wagner(), data, method="em", covarianc="full")

@@ -7,8 +7,8 @@ from spice.equations import Parameter
 from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
 from spice.equations.jets import affine, compiled, log, log_softmax, multiply, relax
 from spice.errors import ConfigError
+from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.particles import ParticleFilter
-from spice.inference.general.own_step import likelihood_of
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""The compiled step of `spice.precoded.task_sets`."""
+"""The compiled step of `spice.precoded.models.task_sets`."""
 
 from spice.equations.jets import compiled, log_softmax, multiply, relax
 
