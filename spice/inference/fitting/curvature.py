@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from spice.inference.fitting.transforms import BETWEEN, Scale
+from spice.inference.fitting.transforms import BETWEEN, FREE, Scale
 from spice.inference.uncertainty import PART, UNKNOWN, VAGUE
 
 FAR = 10.0  # on the unconstrained scale: from there on an estimate is as good as at its bound
@@ -38,8 +38,8 @@ class Curvature:
 def curvature_of(scale: Scale, theta: np.ndarray, hessian: np.ndarray, held: np.ndarray) -> Curvature:
     """Read second derivatives.
 
-    So near one of two bounds that a step on the unconstrained scale is next to nothing, information is measured in
-    steps of the size that they have in the middle.
+    Information is measured in steps that make a difference: near one of two bounds they are as large on the natural
+    scale as in the middle, and without bounds as large as the number itself.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def curvature_of(scale: Scale, theta: np.ndarray, hessian: np.ndarray, held: np.
     held : np.ndarray of bool, shape (n_rows, n_parameters)
         What a bound holds.
     """
-    unit = np.ones(theta.shape)
+    unit = np.where((scale.kinds == FREE) & ~held, 1 / np.maximum(np.abs(theta), 1.0), 1.0)
     near = (scale.kinds == BETWEEN) & (np.abs(theta) < FAR) & ~held
     unit[near] = (4 * scale.derivatives(theta)[1] / (scale.high - scale.low))[near]
     free = np.logical_not(held)

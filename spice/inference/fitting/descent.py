@@ -1,4 +1,4 @@
-"""Minima of many people from several starts each, by damped Newton steps of all rows at once."""
+"""Minima of many people from several starts each, by Newton steps of limited length, all rows at once."""
 
 import math
 
@@ -13,13 +13,14 @@ from spice.inference.fitting.transforms import ABOVE, BELOW, BETWEEN, FREE
 ITERATIONS = 100
 ENOUGH = 1e-8  # nats: a step that promises less is the last one
 ROUNDING = 1e-13  # of a value: smaller gains are rounding errors
-DAMPING = (1e-4, 1.0, 1e8)  # first; after a step that failed; from there on there is no use going on
-LONGEST = 1.0  # of a step along an axis, on the unconstrained scale; without bounds twice as long
+LONGEST = 1.0  # of a step along an axis, on the unconstrained scale; without bounds twice that, or to twice the number
+SHORTER, LEAST = 0.25, 1e-6  # the share of a step that is tried after it failed; of a longest one that is of any use
 NEAR = {ABOVE: LOG_2 - 3.75, BETWEEN: 4.5}  # from a bound on, within which it is tried: about a hundredth
 NEARLY = 5.0  # nats: rows whose steps promise less aim at their minima
 CLOSE = 0.3  # nats within which such rows aim at the same one
 FAR = 15.0  # on the unconstrained scale, towards bounds and infinity: only flatness lies beyond
-LITTLE = 1e-4  # nats that steps may still promise there
+FAR_UNBOUNDED = 1e5  # the same where there is no bound
+LITTLE = 0.01  # nats that steps may still promise there
 RELEASES = 2  # times that a parameter may leave its bound again
 
 
@@ -58,8 +59,8 @@ def _eigen(matrix, vectors):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def newton_steps(gradient, hessian, free, damping, longest):
-    """Damped Newton steps, along each principal axis no longer than allowed.
+def newton_steps(gradient, hessian, free, longest):
+    """Newton steps, along each principal axis no longer than allowed.
 
     Directions in which the function bends down are taken as if it bent up (Dauphin et al. 2014).
 
@@ -71,9 +72,7 @@ def newton_steps(gradient, hessian, free, damping, longest):
         Curvatures, finite.
     free : np.ndarray of bool, shape (n_rows, n)
         What may move.
-    damping : np.ndarray, shape (n_rows,)
-        Relative to the mean curvature.
-    longest : np.ndarray, shape (n,)
+    longest : np.ndarray, shape (n_rows, n)
         Largest change of each number along an axis.
 
     Returns
@@ -81,7 +80,7 @@ def newton_steps(gradient, hessian, free, damping, longest):
     steps : np.ndarray, shape (n_rows, n)
         The steps.
     promised : np.ndarray, shape (n_rows,)
-        Decrease that steps without damping and limit promise.
+        Decrease that steps without limit promise.
     """
     n_rows, n = gradient.shape
     steps, promised = np.zeros((n_rows, n)), np.zeros(n_rows)
@@ -91,9 +90,6 @@ def newton_steps(gradient, hessian, free, damping, longest):
             for k in range(n):
                 matrix[j, k] = hessian[i, j, k] if free[i, j] and free[i, k] else 0.0
         _eigen(matrix, vectors)
-        mean = 0.0
-        for k in range(n):
-            mean += abs(matrix[k, k]) / n
         for k in range(n):
             slope = 0.0
             for j in range(n):
@@ -103,10 +99,10 @@ def newton_steps(gradient, hessian, free, damping, longest):
                 continue
             curve = abs(matrix[k, k]) + 1e-12
             promised[i] += 0.5 * slope * slope / curve
-            length = -slope / (curve + damping[i] * mean)
+            length = -slope / curve
             for j in range(n):
-                if abs(length * vectors[j, k]) > longest[j]:
-                    length *= longest[j] / abs(length * vectors[j, k])
+                if abs(length * vectors[j, k]) > longest[i, j]:
+                    length *= longest[i, j] / abs(length * vectors[j, k])
             for j in range(n):
                 if free[i, j]:
                     steps[i, j] += length * vectors[j, k]
@@ -145,11 +141,11 @@ class Descent:
         self.rows = target(self.theta, self._group)
         n_rows = len(self.theta)
         kinds = target.scale.kinds
-        self._longest = np.where(kinds == FREE, 2 * LONGEST, LONGEST)
-        self._far = np.where(kinds == FREE, np.inf, FAR)
+        self._unbounded = kinds == FREE
+        self._far = np.where(kinds == FREE, FAR_UNBOUNDED, FAR)
         self._low_edge = np.select([kinds == ABOVE, kinds == BETWEEN], [NEAR[ABOVE], -NEAR[BETWEEN]], -np.inf)
         self._high_edge = np.select([kinds == BELOW, kinds == BETWEEN], [-NEAR[ABOVE], NEAR[BETWEEN]], np.inf)
-        self._damping = np.full(n_rows, DAMPING[0])
+        self._reach = np.ones(n_rows)  # of steps, relative to the longest
         self._promised, self._steps = np.full(n_rows, np.inf), np.zeros(self.theta.shape)
         self._tried = np.zeros(self.theta.shape)  # how far out a parameter was when its bound was tried in vain
         self._releases = np.zeros(n_rows, int)
@@ -181,13 +177,15 @@ class Descent:
         at = np.flatnonzero(self._going)
         free = np.isfinite(self.theta[at])
         gradient, hessian = self.rows.gradient[at], self.rows.hessian[at]
-        steps, promised = newton_steps(gradient, hessian, free, self._damping[at], self._longest)
+        longest = np.where(self._unbounded & free, np.maximum(np.abs(self.theta[at]), 2 * LONGEST), LONGEST)
+        steps, promised = newton_steps(gradient, hessian, free, self._reach[at, None] * longest)
         self._promised[at], self._steps[at] = promised, steps
         done = promised < np.maximum(ENOUGH, ROUNDING * np.abs(self.rows.value[at]))
         self._finish(at[done], steps[done])
         self._join()
         moving = self._going[at] & ~done
-        at, steps, gradient, hessian = at[moving], steps[moving], gradient[moving], hessian[moving]
+        at, steps, longest = at[moving], steps[moving], longest[moving]
+        gradient, hessian = gradient[moving], hessian[moving]
         if not len(at):
             return
         pinned = self._pins(at, steps)
@@ -201,13 +199,12 @@ class Descent:
         better = np.where(tries, outward & ((gain >= -ENOUGH) | endless), gain > 0)
         self._take(at[better], proposed[better], Rows(*(part[better] for part in answer)))
         foretold = foretold_gain(gradient, hessian, steps)
-        good, poor = gain > 0.75 * foretold, gain < 0.25 * foretold
-        damping = self._damping[at] * np.where(good, 0.1, np.where(poor, 10.0, 1.0))
-        damping = np.where(better, damping, np.maximum(damping, DAMPING[1]))
-        self._damping[at] = np.where(tries, self._damping[at], damping)
+        share = (np.abs(steps) / longest).max(1)
+        reach = np.where(gain > 0.75 * foretold, 4 * share, np.where(gain < 0.25 * foretold, SHORTER * share, share))
+        self._reach[at] = np.where(tries, self._reach[at], np.clip(reach, 0.0, 1.0))
         failed = at[tries & ~better]
         self._tried[failed] = np.where(pinned[tries & ~better] != 0, np.abs(self.theta[failed]), self._tried[failed])
-        self._going[at] = self._damping[at] < DAMPING[2]
+        self._going[at] = better | tries | (self._reach[at] > LEAST)
         far = at[(np.isfinite(self.theta[at]) & (np.abs(self.theta[at]) > self._far)).any(1)]
         self._going[far] = False
         self.converged[far] = self._promised[far] < LITTLE
@@ -239,7 +236,7 @@ class Descent:
             edge = np.where(self.theta[rows] > 0, self._high_edge, self._low_edge)
             theta = np.where(leaving[back], edge, self.theta[rows])
             self._take(rows, theta, self._target(theta, self._group[rows]))
-            self._damping[rows] = DAMPING[0]
+            self._reach[rows] = 1.0
 
     def _join(self) -> None:
         """Stop rows of a person whose steps lead to the same minimum as those of a row that is lower already."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from spice.inference.fitting.curvature import FAR, Curvature, curvature_of
 from spice.inference.fitting.defaults import theta_moments
-from spice.inference.fitting.descent import ENOUGH
+from spice.inference.fitting.descent import ENOUGH, ITERATIONS
 from spice.inference.fitting.optima import Optima
 from spice.inference.fitting.targets import Target
 from spice.inference.fitting.transforms import FREE
@@ -72,7 +72,7 @@ def remarks_on(
     names = np.array(target.scale.names, dtype=object)
     notes: list[tuple[np.ndarray, Sequence[str]]] = [
         (n_scored == 0, [f"{NO_TRIALS}: the estimates are the priors' modes"]),
-        (~found.converged, ["no step led on before the optimum was reached"]),
+        (~found.converged, [f"no optimum within {ITERATIONS} steps"]),
         (found.converged & curvature.saddle, ["the likelihood rises in a direction from there: try other starts"]),
         _about("at a bound", at_bound & ~endless, names),
         _about("runs to infinity", endless, names),
@@ -119,7 +119,7 @@ def _ran_away(target: Target, found: Optima, people: np.ndarray, flat: np.ndarra
         return target(theta, people[rows]).value - found.rows.value[rows]
 
     # so far out it has run away even if others ran with it, and back along their ridge the function is flat
-    far = (np.abs(here) > FAR) & (target.scale.kinds[columns] != FREE)
+    far = np.abs(here) > np.where(target.scale.kinds[columns] == FREE, 3 * FAR, FAR)
     ran = (rise(mean) > RISE) & (far | (rise(here + ON * sign) < ENOUGH))
     direction[rows[ran], columns[ran]] = sign[ran]
     return direction
