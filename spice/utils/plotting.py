@@ -15,9 +15,10 @@ from spice.resources.agents import Agent, Replay, agent_problems, replay
 from spice.resources.arguments import in_words, is_whole
 from spice.resources.columns import Columns
 from spice.resources.sessions import Trials, read_session
+from spice.utils.posterior_plot import plot_posterior
 from spice.utils.recovery_plot import plot_recovery
 
-__all__ = ["plot_recovery", "plot_session"]
+__all__ = ["plot_posterior", "plot_recovery", "plot_session"]
 
 # Okabe & Ito's colours, told apart by colour-blind readers; those of the agents differ in lightness too.
 GREEN, RED, GREY = "#009E73", "#CC3311", "#999999"
