@@ -69,8 +69,9 @@ def select_models(evidences: Any, criterion: str = "evidence") -> ModelSelection
     Parameters
     ----------
     evidences : pd.DataFrame, or mapping of str to FitResult
-        Log evidences, participant x model; or fits of the same data, by the model's name. Evidences of EM take the
-        population as known: with few people they favour models with more parameters a little.
+        Log evidences, participant x model; or fits of the same data, by the model's name. From the evidences of EM,
+        which are those of the people to whom the population was fitted, each person's share of the population's numbers
+        is taken: what such evidences gain by chance (marginal AIC, Vaida & Blanchard 2005, Biometrika 92: 351-370).
     criterion : {"evidence", "bic", "aic"}, default "evidence"
         What is taken from fits: Laplace's log evidence, or -BIC / 2 or -AIC / 2 in its place (maximum likelihood).
 
@@ -125,7 +126,7 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
                 "fit by method='map' or 'em', or use criterion='bic'."
             )
             continue
-        columns[name] = found if criterion == "evidence" else -found / 2
+        columns[name] = found - _gained_by_chance(fit) if criterion == "evidence" else -found / 2
     if problems:
         raise ConfigError(join_problems("The fits cannot be compared", problems))
     problems = [f"{first[0]!r} and {name!r} {why}" for name, fit in fits.items() for why in _differences(first[1], fit)]
@@ -133,6 +134,13 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
         raise DataError(join_problems("The fits cannot be compared", problems))
     scored = first[1].n_trials > 0  # people without choices say nothing of models
     return pd.DataFrame(columns)[scored]
+
+
+def _gained_by_chance(fit: Any) -> float:
+    """What a population gains in each person's log evidence by having been fitted to these people."""
+    if fit.method != "em":
+        return 0.0
+    return float(fit.aic / 2 + fit.log_evidence.sum()) / max(int((fit.n_trials > 0).sum()), 1)
 
 
 def _posterior(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -60,9 +60,9 @@ def binomial_likelihood(share, n_trials) -> Fake:
     return Fake(function, len(share), np.full(len(share), n_trials))
 
 
-def rescorla_wagner(scaled=False) -> SymbolicModel:
+def rescorla_wagner(scaled=False, low=0) -> SymbolicModel:
     """With ``scaled`` the size of rewards is a parameter, which makes it and beta one."""
-    parameters = {"alpha": Parameter(0, 1), "beta": Parameter(0)} | ({"rho": Parameter(0)} if scaled else {})
+    parameters = {"alpha": Parameter(0, 1), "beta": Parameter(0)} | ({"rho": Parameter(low)} if scaled else {})
     reward = "rho * reward" if scaled else "reward"
     return SymbolicModel(
         states={"q": State(0.0 if scaled else 0.5)},
@@ -428,14 +428,21 @@ def test_people_without_data_have_the_population_as_their_posterior():
 
 
 def test_reward_scale_and_inverse_temperature_are_one_parameter():
-    theta = people(30, 7)
-    data = simulated(theta, 60, 8)
-    model = rescorla_wagner(scaled=True)
+    data, model = simulated(people(30, 7), 60, 8), rescorla_wagner(scaled=True)
     with pytest.warns(IdentificationWarning, match="cannot tell beta and rho apart"):
         fit = fit_em(GeneratedLikelihood(model, data, n_threads=1), Scale(model.parameters))
     assert fit.converged.all()
     se = fit.population.mean_se
     assert np.isfinite(se["alpha"]) and se[["beta", "rho"]].isna().all()
+
+
+def test_the_same_where_the_direction_differs_between_people():
+    """With the reward's scale itself, not its logarithm, EM drifts for ever: it says so, and why."""
+    data, model = simulated(people(30, 7), 60, 8), rescorla_wagner(scaled=True, low=-10)
+    with pytest.warns() as caught:
+        fit = fit_em(GeneratedLikelihood(model, data, n_threads=1), Scale(model.parameters), max_iterations=20)
+    assert {entry.category for entry in caught} == {ConvergenceWarning, IdentificationWarning}
+    assert "cannot tell beta and rho apart" in str(caught[1].message) and not fit.converged.any()
 
 
 def test_a_parameter_without_effect_is_named():

@@ -8,7 +8,9 @@ import pytest
 from scipy.special import digamma, gammaln
 from scipy.stats import binom, chi2, dirichlet, kstest
 
+from spice.equations import Parameter, State, SymbolicModel
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
+from spice.inference import fit
 from spice.inference.fitting.selection import exceedance_probabilities, likelihood_ratio_test, select_models
 
 
@@ -251,3 +253,29 @@ def test_models_are_selected_from_fits():
         select_models(fits, criterion="bic")
     with pytest.raises(ConfigError, match="not 'waic'"):
         select_models(fits, criterion="waic")
+
+
+def test_fits_of_choices_are_compared(tools, people):
+    """Nobody repeats choices for their own sake: the larger model gains no more than chance."""
+    data = tools.dataset_of(people[3:])
+    sticky = SymbolicModel(
+        states={"q": State(0.5), "k": State(0.0)},
+        updates=[("q", "chosen", "q + alpha * (reward - q)"), ("k", "cell", "1.0 * chosen")],
+        logits="beta * q + stick * k",
+        parameters={"alpha": Parameter(0, 1), "beta": Parameter(0), "stick": Parameter()},
+    )
+    models = {"plain": tools.rescorla_wagner(), "sticky": sticky}
+    single = [fit(model, data, pooling="complete") for model in models.values()]
+    test = likelihood_ratio_test(*single)
+    assert test.df == 1 and test.p > 1e-3  # one in a thousand by chance
+    assert test.statistic == pytest.approx(2 * (single[0].nll.sum() - single[1].nll.sum()))
+    for method in ("map", "em"):
+        fits = {name: fit(model, data, method=method) for name, model in models.items()}
+        selected = select_models(fits)
+        # of EM's evidences 5 and 9 numbers (means, spreads, correlations) are shared by nine people
+        share = {"plain": 5 / 9, "sticky": 9 / 9} if method == "em" else {"plain": 0.0, "sticky": 0.0}
+        table = pd.DataFrame({name: found.log_evidence - share[name] for name, found in fits.items()})
+        pd.testing.assert_frame_equal(selected.assignments, select_models(table).assignments)
+        assert selected.protected["plain"] > 0.5
+    with pytest.raises(ConfigError, match="fit by method='map' or 'em'"):
+        select_models(dict(zip(models, single, strict=True)))
