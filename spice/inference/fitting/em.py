@@ -25,9 +25,10 @@ import numpy as np
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
-from spice.inference.fitting.population import Design, Population, design_matrix, standard_errors, standardised
+from spice.inference.fitting.population import Design, Population, design_matrix
 from spice.inference.fitting.scoring import Guess, improved, precisions
 from spice.inference.fitting.transforms import Scale
+from spice.inference.fitting.uncertainty import Uncertainty, standardised
 from spice.inference.general.generated import Exact
 
 COVARIANCES = ("full", "diagonal")
@@ -49,8 +50,10 @@ class EMFit:
     ----------
     theta : np.ndarray, shape (n_people, n_parameters)
         Posterior modes; the population's mean for people without data.
+    conditional : np.ndarray, shape (n_people, n_parameters, n_parameters)
+        Posterior covariances by Laplace's approximation, were the population known; its own for people without data.
     covariances : np.ndarray, shape (n_people, n_parameters, n_parameters)
-        Posterior covariances by Laplace's approximation; the population's for people without data.
+        The same, with what not knowing the population adds to first order (Kass & Steffey 1989).
     nll : np.ndarray, shape (n_people,)
         Negative log-likelihood at the modes, nats.
     log_evidence : np.ndarray, shape (n_people,)
@@ -80,6 +83,7 @@ class EMFit:
     """
 
     theta: np.ndarray
+    conditional: np.ndarray
     covariances: np.ndarray
     nll: np.ndarray
     log_evidence: np.ndarray
@@ -349,21 +353,24 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
     """Everything about everybody; the posterior of people without data is the population."""
     n_people, at, guess, found = len(n_trials), em.active, em.guess, em.laplace
     coefficients, there = em.coefficients(), Design(design.names, design.matrix[at])
-    theta, covariances = design.matrix @ coefficients, np.tile(guess.covariance, (n_people, 1, 1))
-    nll, log_evidence, starts = np.zeros(n_people), np.zeros(n_people), np.ones(n_people)
-    theta[at], covariances[at], nll[at] = em.points.theta, found.covariances(), em.points.nll
+    theta, conditional = design.matrix @ coefficients, np.tile(guess.covariance, (n_people, 1, 1))
+    nll, log_evidence, starts, away = np.zeros(n_people), np.zeros(n_people), np.ones(n_people), np.zeros_like(theta)
+    theta[at], conditional[at], nll[at] = em.points.theta, found.covariances(), em.points.nll
+    away[at] = em.points.theta - em.means()
     log_evidence[at], starts[at] = found.log_evidence(), em.starts
     own = np.ones(n_people, bool)
     own[at] = found.converged
     reason = np.where(own, "converged" if together else "EM did not converge", "no step led on before the mode")
     unwhiten = np.linalg.inv(guess.root)
     precision = unwhiten.T @ precisions(found) @ unwhiten
-    errors = standard_errors(there.matrix, guess.covariance, precision, em.diagonal)
+    sure = Uncertainty.of(there.matrix, precision, em.diagonal)
+    errors = sure.errors(guess.covariance)
     errors.sd[(guess.root**2).sum(1) <= 2 * em.least**2] = np.nan  # at the edge, where errors are not normal
     n = len(em.scale.names)
     return EMFit(
         theta=theta,
-        covariances=covariances,
+        conditional=conditional,
+        covariances=conditional + sure.of_people(design.matrix, guess.covariance, conditional, away),
         nll=nll,
         log_evidence=log_evidence,
         population=Population.of(em.scale, there, coefficients, guess.covariance, errors),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from spice.errors import DataError, did_you_mean, join_problems
+from spice.inference.fitting.uncertainty import Errors, standardised
 
 if TYPE_CHECKING:
     import pandas as pd
 
 INTERCEPT = "intercept"
 ALIKE = 1e-9  # share of a column that others do not explain, below which it tells nothing of its own
-NOTHING = 1e-8  # of the largest information, that counts as none
 
 
 @dataclass(frozen=True)
@@ -128,28 +128,6 @@ def _redundant(names: Sequence[str], matrix: np.ndarray) -> list[str]:
     return problems
 
 
-def standardised(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Regressors with mean 0 and standard deviation 1, the intercept apart, and how they are made of the others.
-
-    Parameters
-    ----------
-    matrix : np.ndarray, shape (n_people, n_columns)
-        Regressors, the intercept first.
-
-    Returns
-    -------
-    standard : np.ndarray, shape (n_people, n_columns)
-        ``matrix @ change``, up to rounding; coefficients of one are ``change @`` those of the other.
-    change : np.ndarray, shape (n_columns, n_columns)
-        Upper triangular.
-    """
-    mean, sd = matrix.mean(0), matrix.std(0)
-    mean[0], sd = 0.0, np.where(sd > 0, sd, 1.0)
-    change = np.diag(1 / sd)
-    change[0, 1:] = -mean[1:] / sd[1:]
-    return (matrix - mean) / sd, change
-
-
 def _listed(labels: Any, most: int = 5) -> str:
     labels = list(labels)
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
@@ -185,7 +163,7 @@ class Population:
     typical: "pd.Series"
 
     @classmethod
-    def of(cls, scale: Any, design: Design, coefficients: np.ndarray, covariance: np.ndarray, se: "Errors") -> Self:
+    def of(cls, scale: Any, design: Design, coefficients: np.ndarray, covariance: np.ndarray, se: Errors) -> Self:
         """Name numbers.
 
         Parameters
@@ -236,76 +214,3 @@ class Population:
             entries = ", ".join(f"{p} {effect[p]:+.3f} (se {se[p]:.3f})" for p in effect.index)
             lines.append(f"effect of {name}: {entries}")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Standard errors of a population's numbers; NaN where the data say nothing.
-
-    Attributes
-    ----------
-    coefficients : np.ndarray, shape (n_columns, n_parameters)
-        Of intercepts and effects.
-    mean, sd : np.ndarray, each (n_parameters,)
-        Of the mean at average regressors, and of the standard deviations.
-    """
-
-    coefficients: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-
-
-def standard_errors(matrix: np.ndarray, covariance: np.ndarray, precisions: np.ndarray, diagonal: bool) -> Errors:
-    """Standard errors by the expected information of a linear mixed model.
-
-    Each person's likelihood is taken as normal around that person's best parameters, as Laplace's approximation does.
-    These then scatter around the population's mean with the covariance of people plus that of their own uncertainty;
-    J is the inverse of the sum. The information is sum(x x' (x) J) on the coefficients and tr(J E J E') / 2 on the
-    covariance's elements, E its derivatives by them; the two are orthogonal (Harville 1977, JASA 72: 320-338).
-
-    Parameters
-    ----------
-    matrix : np.ndarray, shape (n_people, n_columns)
-        Regressors.
-    covariance : np.ndarray, shape (n_parameters, n_parameters)
-        Of people.
-    precisions : np.ndarray, shape (n_people, n_parameters, n_parameters)
-        J of each person.
-    diagonal : bool
-        Whether only the covariance's diagonal was estimated.
-    """
-    n, n_columns = len(covariance), matrix.shape[1]
-    standard, change = standardised(matrix)
-    of_means = np.einsum("pa,pb,pij->aibj", standard, standard, precisions, optimize=True)
-    spread = _inverse(of_means.reshape(n_columns * n, -1)).reshape(n_columns, n, n_columns, n)
-    own = np.einsum("aibi->iab", spread)  # of one parameter's coefficients; at average regressors the intercept
-    first, second = (np.arange(n), np.arange(n)) if diagonal else np.tril_indices(n)
-    directions, places = np.zeros((len(first), n, n)), np.arange(len(first))
-    directions[places, first, second] = directions[places, second, first] = 1.0
-    flat = precisions.reshape(len(precisions), -1)
-    products = (flat.T @ flat).reshape(n, n, n, n)  # sum over people of J_ab J_cd
-    # tr(J E J F) = J_ab E_bc J_cd F_da
-    of_spread = np.einsum("abcd,mbc,kda->mk", products, directions, directions, optimize=True) / 2
-    variances = np.diag(_inverse(of_spread))[first == second]
-    return Errors(
-        coefficients=_root(np.einsum("ca,iab,cb->ci", change, own, change)),
-        mean=_root(own[:, 0, 0]),
-        sd=_root(variances) / (2 * np.sqrt(np.diag(covariance))),
-    )
-
-
-def _inverse(information: np.ndarray) -> np.ndarray:
-    """Inverse of an information matrix; NaN for whatever lies along directions without any."""
-    size = np.sqrt(np.diag(information))
-    known = size > 0
-    size = np.where(known, size, 1.0)
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    none = values < NOTHING * max(values.max(), 1.0)
-    inverse = (vectors / np.where(none, 1.0, values)) @ vectors.T
-    lost = (np.abs(vectors[:, none]) > np.sqrt(NOTHING)).any(1)
-    inverse[lost], inverse[:, lost] = np.nan, np.nan
-    return inverse / np.outer(size, size)
-
-
-def _root(variances: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.where(variances > 0, variances, np.nan))
