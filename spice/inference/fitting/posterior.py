@@ -1,14 +1,15 @@
 """Draws from a posterior: estimates, diagnostics, and what to do where they are bad."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spice.errors import ConvergenceWarning, join_problems
-from spice.inference.fitting.result import EVERYBODY, FitResult, Population, participant_labels, tables
+from spice.inference.fitting.population import Population
+from spice.inference.fitting.result import EVERYBODY, FitResult, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
 
 if TYPE_CHECKING:
@@ -324,28 +325,33 @@ def _nll(likelihood: Any, values: np.ndarray) -> np.ndarray:
 
 
 def _population(model: Any, posterior: Mapping[str, np.ndarray], regressors: Sequence[str]) -> Population:
-    """Posterior means of the population's numbers."""
+    """Posterior means and standard deviations of the population's numbers."""
     import pandas as pd
 
     from spice.inference.fitting.transforms import Scale  # the compiler takes a while to import
 
     names, scale = list(model.parameters), Scale(model.parameters)
-    mean = np.array([posterior[f"{name}_mean"].mean() for name in names])
-    sd = np.array([posterior[f"{name}_sd"].mean() for name in names])
-    variance = np.array([(posterior[f"{name}_sd"] ** 2).mean() for name in names])
+    means, sds = ({name: posterior[f"{name}_{kind}"] for name in names} for kind in ("mean", "sd"))
+    variance = np.array([(draws**2).mean() for draws in sds.values()])
     own = np.array([parameter.scale == "natural" for parameter in model.parameters.values()])
-    middle = np.array([np.median(posterior[f"{name}_mean"]) for name in names])
-    effects = None
-    if regressors:
-        columns = {name: posterior[f"{name}_effect"].mean((0, 1)) for name in names}
-        effects = pd.DataFrame(columns, index=list(regressors))
+    middle = np.array([np.median(draws) for draws in means.values()])
+    effects = {name: posterior[f"{name}_effect"] for name in names} if regressors else {}
+
+    def table(of: Callable[..., Any]) -> pd.DataFrame:
+        """The mean person's values as the intercept, then effects of regressors."""
+        rows = {name: np.append(of(means[name]), of(effects[name], (0, 1)) if effects else []) for name in names}
+        return pd.DataFrame(rows, index=["intercept", *regressors])
+
     return Population(
-        mean=pd.Series(mean, names),
-        sd=pd.Series(sd, names),
+        mean=pd.Series({name: draws.mean() for name, draws in means.items()}),
+        mean_se=pd.Series({name: draws.std() for name, draws in means.items()}),
+        sd=pd.Series({name: draws.mean() for name, draws in sds.items()}),
+        sd_se=pd.Series({name: draws.std() for name, draws in sds.items()}),
         covariance=pd.DataFrame(np.diag(variance), names, names),
         correlation=pd.DataFrame(np.eye(len(names)), names, names),
+        coefficients=table(np.mean),
+        coefficients_se=table(np.std),
         typical=pd.Series(np.where(own, middle, scale.natural(middle)), names),
-        coefficients=effects,
     )
 
 
