@@ -2,31 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import sympy
 from sympy.printing.pycode import PythonCodePrinter
 
 from spice.equations import kernel_text as text
+from spice.equations.kernel_quantities import Block, Quantities
 from spice.equations.kernel_text import INDENT
 from spice.equations.latex import PREVIOUS
 from spice.equations.model_parts import Branch, Line
-from spice.equations.parsing import symbol
-from spice.equations.parts import cell_name
-from spice.equations.reading import groupings
 from spice.equations.reductions import reduce_lines
-from spice.equations.sensitivities import Derivatives, Over, Sensitivities, part, parted_line
+from spice.equations.sensitivities import Derivatives, Over
 from spice.equations.symbolic import SymbolicModel
 
-SIGNALS = {
-    "reward": "received",
-    "outcome": "brought",
-    "chosen": "chosen",
-    "known": "known",
-    "option": "option",
-    "n_actions": "n_offered",
-}
 RESULTS = {0: "positions, out", 1: "nll, gradient", 2: "nll, gradient, hessian"}
 Index = Callable[[str], str]  # from a quantity's name to where its values of one option begin
 
@@ -60,97 +48,17 @@ def kernel_source(model: SymbolicModel, n_actions: int, order: int = 2, offers: 
     return _Writer(model, n_actions, order, offers).source()
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Where a quantity lies: its value, then its derivatives, ``size`` numbers each."""
-
-    offset: int
-    size: int
-    form: str  # "cells": by cell and option; "option": by option; "one"
-    grouping: int = -1
-
-
 class _Writer:
     """Writes the kernel of one model."""
 
     def __init__(self, model: SymbolicModel, n_actions: int, order: int, offers: bool):
         self._model, self._n_actions, self._order, self._offers = model, n_actions, order, offers
-        self._groupings = groupings(model)
-        self._flow = Sensitivities(list(model.parameters), order)
-        number = {symbol("n_actions"): sympy.Integer(n_actions)}  # in choices it counts what is on offer
-        self._initial = {name: part([start.xreplace(number)], "").rest[0] for name, start in model.initial.items()}
-        lets = [value.xreplace(number) for value in model.let.values()]
-        self._let = {name: part([lets[k]], f"let{k}") for k, name in enumerate(model.let)}
-        self._lines = [parted_line(line.xreplace(number), f"line{k}") for k, line in enumerate(model.lines())]
-        self._choices = [part(c.expressions, f"choice{k}") for k, c in enumerate(model.choices(n_actions))]
-        self._previous = model.uses_previous()
-        self._find()
-        found = [[self._flow.of(entry) for entry in parted.rest] for parted in self._choices]
-        self._logits = found
-        self._slopes = sorted({k for logits in found for logit in logits for k in logit.first})
-        self._curved = sorted({pair for logits in found for logit in logits for pair in logit.second})
-        self._names = {symbol(name): sympy.Symbol(f"p{k}") for k, name in enumerate(model.parameters)}
-        self._names |= {symbol(name): sympy.Symbol(f"u{k}") for k, name in enumerate(model.columns)}
-        self._names |= {symbol(f"{name}_lag{n}"): sympy.Symbol(f"v{k}") for k, (name, n) in enumerate(model.lagged)}
-        self._names |= {symbol(name): sympy.Symbol(local) for name, local in SIGNALS.items()}
-        self._places: dict[str, tuple[str, int]] = {}  # by local name: the quantity, and which of its parts
-        for count, (quantity, parts) in enumerate(self._flow.quantities.items()):
-            for place, entry in enumerate(parts):
-                local = "_".join([f"x{count}", *entry.name.removeprefix(quantity).split("@")[1:]])
-                self._names[entry] = sympy.Symbol(local)
-                self._places[local] = (quantity, place)
-        self._blocks, self._size = self._lay_out()
-
-    # ------------------------------------------------------------------ what there is
-
-    def _find(self) -> None:
-        """All quantities and how they are set."""
-        flow = self._flow
-        for name, start in self._initial.items():
-            flow.add(name, start)
-            for levels in self._levels(name):
-                flow.add(cell_name(name, levels), name)
-        for name in self._previous:
-            flow.add(PREVIOUS + name, name)
-        for name, parted in self._let.items():
-            flow.add(name, *parted.rest)
-        for line, _ in self._lines:
-            branches = [b for b in (line.chosen, line.unchosen, line.everywhere) if b is not None]
-            flow.add(line.state, *(branch.expression for branch in branches))
-        for over in self._overs():
-            flow.add_over(over)
-        flow.find()
-
-    def _overs(self) -> list[Over]:
-        groups = [p.overs for p in self._let.values()] + [overs for _, overs in self._lines]
-        return [over for group in [*groups, *(p.overs for p in self._choices)] for over in group]
-
-    def _levels(self, state: str) -> list[tuple[int, ...]]:
-        by = self._model.states[state].by
-        return list(np.ndindex(*(int(self._model.shown[name] or 1) for name in by))) if by else []
-
-    def _lay_out(self) -> tuple[dict[str, _Block], int]:
-        """Where each quantity lies in ``x``."""
-        blocks: dict[str, _Block] = {}
-        size, n = 0, self._n_actions
-        scalars = {over.name for over in self._overs() if over.kind.__name__ != "Softmax"}
-        for name, parts in self._flow.quantities.items():
-            state = name.partition("[")[0]
-            if state != name:  # in one cell: where the state's cell lies
-                own = blocks[state]
-                cell = [cell_name(state, levels) for levels in self._levels(state)].index(name)
-                blocks[name] = _Block(own.offset + cell * n, own.size, "option")
-                continue
-            state = name.removeprefix(PREVIOUS)
-            if state in self._model.states:
-                by = self._model.states[state].by
-                grouping = self._groupings.index(by) if by else -1
-                block = _Block(size, n * self._model.n_cells(state), "cells" if by else "option", grouping)
-            else:
-                block = _Block(size, 1, "one") if name in scalars else _Block(size, n, "option")
-            blocks[name] = block
-            size += block.size * len(list(parts))
-        return blocks, size
+        self._all = Quantities(model, n_actions, order)
+        self._flow, self._blocks, self._groupings = self._all.flow, self._all.blocks, self._all.groupings
+        self._logits = [[self._flow.of(entry) for entry in parted.rest] for parted in self._all.choices]
+        every = [logit for logits in self._logits for logit in logits]
+        self._slopes = sorted({k for logit in every for k in logit.first})
+        self._curved = sorted({pair for logit in every for pair in logit.second})
 
     # ------------------------------------------------------------------ the whole
 
@@ -171,7 +79,7 @@ class _Writer:
         body += _indented(["for trial in range(sessions[session], sessions[session + 1]):", *_indented(trial)])
         whole = text.WITH_DERIVATIVES[order].strip("\n")
         whole = whole.replace("{body}", "\n".join(_indented(body))).format(**sizes)
-        head = text.HEAD.format(arrays=", ".join(text.ARRAYS), results=RESULTS[order], n_values=max(self._size, 1))
+        head = text.HEAD.format(arrays=", ".join(text.ARRAYS), results=RESULTS[order], n_values=max(self._all.size, 1))
         return head + "\n".join(_indented(whole.splitlines())) + "\n"
 
     def _with_inputs(self, lines: list[str]) -> list[str]:
@@ -183,20 +91,20 @@ class _Writer:
         lines = []
         for name in self._model.states:
             block, parts = self._blocks[name], self._flow.quantities[name]
-            values = self._flow.filled(name, self._initial[name])
+            values = self._flow.filled(name, self._all.initial[name])
             where = [self._range(block, k) for k in range(len(list(parts)))]
             lines += self._assign(values, where, self._no_index)
         return lines
 
     @staticmethod
-    def _range(block: _Block, part_number: int) -> str:
+    def _range(block: Block, part_number: int) -> str:
         first = block.offset + part_number * block.size
         return f"x[{first}:{first + block.size}]"
 
     def _copies(self) -> list[str]:
         """Of states whose value before the trial is read."""
         lines = []
-        for name in self._previous:
+        for name in self._all.previous:
             to, own = self._blocks[PREVIOUS + name], self._blocks[name]
             n = own.size * len(list(self._flow.quantities[name]))
             lines += [f"for i in range({n}):", f"{INDENT}x[{to.offset} + i] = x[{own.offset} + i]"]
@@ -207,12 +115,12 @@ class _Writer:
     def _updates(self) -> list[str]:
         """Of one trial in which a choice was made."""
         index, lines = self._index("c"), []
-        for name, parted in self._let.items():
+        for name, parted in self._all.let.items():
             lines += self._over_lines(parted.overs, index, "True")
             body = self._set(name, parted.rest[0], index)
             lines += self._loop(body)
         block: list[Line] = []
-        for line, overs in self._lines:
+        for line, overs in self._all.lines:
             if overs or line.everywhere is not None:
                 lines += self._cell_block(block, index) + self._over_lines(overs, index, "True")
                 block = []
@@ -269,7 +177,7 @@ class _Writer:
             lines += ["n_offered = 0.0", f"for option in range({self._n_actions}):"]
             lines += [INDENT + "n_offered += offered[trial, option]"]
         blocks = []
-        for k, parted in enumerate(self._choices):
+        for k, parted in enumerate(self._all.choices):
             blocks.append(self._over_lines(parted.overs, self._index("d"), self._offered) + self._logit_lines(k))
         if len(blocks) == 1:
             lines += blocks[0]
@@ -390,12 +298,12 @@ class _Writer:
 
     def _assign(self, expressions: Iterable[sympy.Expr], places: Sequence[str], index: Index) -> list[str]:
         """Assignments to places, of expressions that read x as it was before."""
-        renamed = [expression.xreplace(self._names) for expression in expressions]
+        renamed = [expression.xreplace(self._all.names) for expression in expressions]
         steps, results = sympy.cse(renamed, symbols=sympy.numbered_symbols("t"), order="canonical")
-        read = sorted({s.name for e in renamed for s in e.free_symbols if s.name in self._places})
+        read = sorted({s.name for e in renamed for s in e.free_symbols if s.name in self._all.places})
         lines = []
         for name in read:
-            quantity, k = self._places[name]
+            quantity, k = self._all.places[name]
             lines.append(f"{name} = {_at(index(quantity), k * self._blocks[quantity].size)}")
         lines += [f"{name} = {_code(step)}" for name, step in steps]
         return lines + [f"{place} = {_code(result)}" for place, result in zip(places, results, strict=True)]
