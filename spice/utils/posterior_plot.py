@@ -214,11 +214,7 @@ def _posterior(result: PosteriorResult, shown: Elements, marks: Mapping[str, flo
         if name in marks:
             ax.axvline(marks[name], **REFERENCE)
             text += f"\n{np.mean(values < marks[name]):.0%} below {marks[name]:.3g}"
-        name_lines = _title(name).replace("\n", " ")
-        ax.set_title(f"{name_lines}\n", fontsize="medium")
-        ax.text(0.5, 1.02, text, transform=ax.transAxes, ha="center", va="bottom", fontsize="small")
-        if name in marks:
-            ax.set_title(f"{name_lines}\n\n", fontsize="medium")
+        ax.set_title(f"{_title(name)}\n".replace("of\n", "of ") + text, fontsize="small")
         ax.set_yticks([])
         ax.set_ylim(bottom=0)
         ax.xaxis.set_major_locator(MaxNLocator(5))

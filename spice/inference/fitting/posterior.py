@@ -1,14 +1,14 @@
 """Draws from a posterior: estimates, diagnostics, and what to do where they are bad."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spice.errors import ConvergenceWarning, join_problems
-from spice.inference.fitting.population import Population
+from spice.inference.fitting.population import INTERCEPT, Population
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
 
@@ -207,6 +207,7 @@ def posterior_result(
     """
     import pandas as pd
 
+    design = np.zeros((len(likelihood.participants), 0)) if design is None else design
     posterior, statistics = _collect(densities, traces, pooling)
     labels, names = participant_labels(likelihood, dataset), list(likelihood.names)
     rows = [EVERYBODY] if pooling == "complete" else labels
@@ -233,14 +234,14 @@ def posterior_result(
         reason=pd.Series(reason, index),
         aic=None,
         bic=None,
-        population=_population(model, posterior, regressors) if pooling == "partial" else None,
+        population=_population(model, posterior, regressors, design) if pooling == "partial" else None,
         posterior=posterior,
         statistics=statistics,
         diagnostics=diagnostics,
         n_divergences=int(statistics["diverging"].sum()),
         settings=settings,
         regressors=regressors,
-        design=np.zeros((len(labels), 0)) if design is None else design,
+        design=design,
     )
 
 
@@ -324,33 +325,52 @@ def _nll(likelihood: Any, values: np.ndarray) -> np.ndarray:
     return nll
 
 
-def _population(model: Any, posterior: Mapping[str, np.ndarray], regressors: Sequence[str]) -> Population:
-    """Posterior means and standard deviations of the population's numbers."""
+class PosteriorPopulation(Population):
+    """A population's numbers: posterior means, and posterior standard deviations as their errors."""
+
+    def summary(self) -> str:
+        """The numbers as text."""
+        import pandas as pd
+
+        columns = {"mean": self.mean, "se": self.mean_se, "sd": self.sd, "sd_se": self.sd_se, "typical": self.typical}
+        lines = ["population (where people are normal; the typical value on the natural scale)"]
+        lines.append(pd.DataFrame(columns).round(3).to_string())
+        for name in self.coefficients.index[1:]:
+            effect, se = self.coefficients.loc[name], self.coefficients_se.loc[name]
+            lines.append(
+                f"effect of {name}: " + ", ".join(f"{p} {effect[p]:+.3f} (se {se[p]:.3f})" for p in effect.index)
+            )
+        return "\n".join(lines)
+
+
+def _population(model: Any, posterior: Mapping[str, np.ndarray], regressors: Sequence[str], design: np.ndarray):
+    """What draws say of the population."""
     import pandas as pd
 
     from spice.inference.fitting.transforms import Scale  # the compiler takes a while to import
 
     names, scale = list(model.parameters), Scale(model.parameters)
-    means, sds = ({name: posterior[f"{name}_{kind}"] for name in names} for kind in ("mean", "sd"))
-    variance = np.array([(draws**2).mean() for draws in sds.values()])
+    mean, sd = (np.stack([posterior[f"{name}_{end}"].ravel() for name in names], axis=-1) for end in ("mean", "sd"))
+    effects = np.zeros((len(mean), 0, len(names)))
+    if regressors:
+        effects = np.stack([posterior[f"{n}_effect"].reshape(-1, len(regressors)) for n in names], axis=-1)
+    intercept = mean - np.einsum("j,djk->dk", design.mean(0), effects)
+    coefficients = np.concatenate([intercept[:, None], effects], axis=1)
+    middle = np.median(mean, axis=0)
     own = np.array([parameter.scale == "natural" for parameter in model.parameters.values()])
-    middle = np.array([np.median(draws) for draws in means.values()])
-    effects = {name: posterior[f"{name}_effect"] for name in names} if regressors else {}
 
-    def table(of: Callable[..., Any]) -> pd.DataFrame:
-        """The mean person's values as the intercept, then effects of regressors."""
-        rows = {name: np.append(of(means[name]), of(effects[name], (0, 1)) if effects else []) for name in names}
-        return pd.DataFrame(rows, index=["intercept", *regressors])
+    def table(values: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame(values, index=[INTERCEPT, *regressors], columns=names)
 
-    return Population(
-        mean=pd.Series({name: draws.mean() for name, draws in means.items()}),
-        mean_se=pd.Series({name: draws.std() for name, draws in means.items()}),
-        sd=pd.Series({name: draws.mean() for name, draws in sds.items()}),
-        sd_se=pd.Series({name: draws.std() for name, draws in sds.items()}),
-        covariance=pd.DataFrame(np.diag(variance), names, names),
+    return PosteriorPopulation(
+        mean=pd.Series(mean.mean(0), names),
+        mean_se=pd.Series(mean.std(0), names),
+        sd=pd.Series(sd.mean(0), names),
+        sd_se=pd.Series(sd.std(0), names),
+        covariance=pd.DataFrame(np.diag((sd**2).mean(0)), names, names),
         correlation=pd.DataFrame(np.eye(len(names)), names, names),
-        coefficients=table(np.mean),
-        coefficients_se=table(np.std),
+        coefficients=table(coefficients.mean(0)),
+        coefficients_se=table(coefficients.std(0)),
         typical=pd.Series(np.where(own, middle, scale.natural(middle)), names),
     )
 
