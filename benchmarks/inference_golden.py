@@ -1,11 +1,12 @@
 """Golden numbers of the second example (PyMC's two-armed bandit) by brute force, for tests of samplers.
 
-    python benchmarks/inference_golden.py --json tests/inference/example_two.json
+    python benchmarks/inference_golden.py --peers PEERS --json tests/inference/example_two.json
 
 NumPy and SciPy alone: the maximum of the likelihood and that of the posterior density, and by adaptive two-dimensional
 quadrature the evidence, the posterior's means, standard deviations and correlation, and the exact leave-one-out
 predictive density, under alpha ~ Beta(1, 1) and beta ~ HalfNormal(10). The quadrature is repeated with another rule;
-the differences are written beside the numbers.
+the differences are written beside the numbers. PEERS is a file that ``inference_peers.py --only pymc`` wrote: PyMC's
+means and standard deviations, with their Monte-Carlo errors, are then written beside them too.
 """
 
 import argparse
@@ -96,6 +97,7 @@ def main() -> None:
     """Compute, compare two rules, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--peers", type=Path, help="file that inference_peers.py wrote")
     arguments = parser.parse_args()
     choices, rewards = example_two()
     at_truth = float(nll(*TRUE, choices, rewards))
@@ -109,6 +111,11 @@ def main() -> None:
         "posterior": {name: float(value) for name, value in golden.items()},
         "by_another_rule": {name: float(abs(value - again[name])) for name, value in golden.items()},
     }
+    if arguments.peers:
+        peer = json.loads(arguments.peers.read_text())["pymc"]
+        answer = peer["gallery, pointwise"]["runs"][0]["answer"]
+        names = ("divergences", "elpd_loo", "p_loo", "parameters")
+        content["pymc"] = {"version": peer["versions"]["pymc"]} | {name: answer[name] for name in names}
     print(json.dumps(content, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")

@@ -86,3 +86,9 @@ def test_what_scipy_minimises_is_likelihood_times_prior(theta):
     prior = sum(stats.norm.logpdf(value, mean, sd) for value, (mean, sd) in zip(theta, PRIOR, strict=True))
     expected = nll(1 / (1 + np.exp(-theta[0])), np.exp(theta[1]), choices, rewards) - prior
     assert math.isclose(one_person(np.array(theta), choices.tolist(), rewards.tolist()), expected, rel_tol=1e-12)
+
+
+def test_pymc_agrees_within_its_monte_carlo_error():
+    for name, found in GOLDEN["pymc"]["parameters"].items():
+        for figure in ("mean", "sd"):
+            assert abs(found[figure] - GOLDEN["posterior"][f"{name}_{figure}"]) < 4 * found[f"mcse_{figure}"]
