@@ -1,7 +1,9 @@
 """Source of a compiled likelihood: states and their derivatives carried through the trials in one flat function."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
 
 import sympy
 from sympy.printing.pycode import PythonCodePrinter
@@ -53,6 +55,7 @@ class _Writer:
 
     def __init__(self, model: SymbolicModel, n_actions: int, order: int, offers: bool):
         self._model, self._n_actions, self._order, self._offers = model, n_actions, order, offers
+        self._constants: dict[str, str] = {}  # arrays at the source's head: what they are, and their names
         self._all = Quantities(model, n_actions, order)
         self._flow, self._blocks, self._groupings = self._all.flow, self._all.blocks, self._all.groupings
         self._logits = [[self._flow.of(entry) for entry in parted.rest] for parted in self._all.choices]
@@ -79,8 +82,22 @@ class _Writer:
         body += _indented(["for trial in range(sessions[session], sessions[session + 1]):", *_indented(trial)])
         whole = text.WITH_DERIVATIVES[order].strip("\n")
         whole = whole.replace("{body}", "\n".join(_indented(body))).format(**sizes)
-        head = text.HEAD.format(arrays=", ".join(text.ARRAYS), results=RESULTS[order], n_values=max(self._all.size, 1))
+        head = text.HEAD.format(
+            constants=self._head_lines(),
+            arrays=", ".join(text.ARRAYS),
+            results=RESULTS[order],
+            n_values=max(self._all.size, 1),
+        )
         return head + "\n".join(_indented(whole.splitlines())) + "\n"
+
+    def _head_lines(self) -> str:
+        """What softmax needs; a change of its code makes another source, of whose compiled form it is a part."""
+        if not self._constants:
+            return ""
+        code = hashlib.sha256(files("spice.equations").joinpath("softmax_kernel.py").read_bytes()).hexdigest()[:16]
+        lines = [f"from spice.equations.softmax_kernel import softmax  # {code}", ""]
+        lines += [f"EVERY = np.ones({self._n_actions}, dtype=np.bool_)"]
+        return "\n".join(lines + [f"{name} = {value}" for value, name in self._constants.items()]) + "\n"
 
     def _with_inputs(self, lines: list[str]) -> list[str]:
         used = _names_in(lines)
@@ -116,13 +133,13 @@ class _Writer:
         """Of one trial in which a choice was made."""
         index, lines = self._index("c"), []
         for name, parted in self._all.let.items():
-            lines += self._over_lines(parted.overs, index, "True")
+            lines += self._over_lines(parted.overs, "c")
             body = self._set(name, parted.rest[0], index)
             lines += self._loop(body)
         block: list[Line] = []
         for line, overs in self._all.lines:
             if overs or line.everywhere is not None:
-                lines += self._cell_block(block, index) + self._over_lines(overs, index, "True")
+                lines += self._cell_block(block, index) + self._over_lines(overs, "c")
                 block = []
             if line.everywhere is not None:
                 lines += self._everywhere(line, line.everywhere)
@@ -178,7 +195,7 @@ class _Writer:
             lines += [INDENT + "n_offered += offered[trial, option]"]
         blocks = []
         for k, parted in enumerate(self._all.choices):
-            blocks.append(self._over_lines(parted.overs, self._index("d"), self._offered) + self._logit_lines(k))
+            blocks.append(self._over_lines(parted.overs, "d") + self._logit_lines(k))
         if len(blocks) == 1:
             lines += blocks[0]
         else:
@@ -239,14 +256,14 @@ class _Writer:
 
     # ------------------------------------------------------------------ pieces
 
-    def _over_lines(self, overs: Sequence[Over], index: Index, offered: str) -> list[str]:
-        """Functions of all options."""
+    def _over_lines(self, overs: Sequence[Over], cell: str) -> list[str]:
+        """Functions of all options, in updates ("c") or in choices ("d"), where softmax leaves out some."""
         lines = []
         for over in overs:
-            inner = over.name + ".in"
-            learning = index("") == "c"
-            lines += self._loop(self._set(inner, over.inner, index), learning=learning)
-            lines += reduce_lines(over, self._flow.quantities, self._offsets, self._n_actions, offered)
+            inner, index = over.name + ".in", self._index(cell)
+            lines += self._loop(self._set(inner, over.inner, index), learning=cell == "c")
+            offered = "offered[trial]" if cell == "d" and self._offers else "EVERY"
+            lines += reduce_lines(over, self._flow.quantities, self._offsets, self._n_actions, offered, self._constants)
         return lines
 
     def _offsets(self, quantity: str) -> list[int]:
@@ -261,11 +278,9 @@ class _Writer:
         return self._assign(values, places, index)
 
     def _index(self, cell: str) -> Index:
-        """Places of an option's own values, in the cell that ``cell`` stands for; that itself for no name."""
+        """Places of an option's own values, in the cell that ``cell`` stands for."""
 
         def index(name: str) -> str:
-            if not name:
-                return cell
             block = self._blocks[name]
             if block.form == "one":
                 return f"{block.offset}"

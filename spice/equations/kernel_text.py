@@ -23,7 +23,7 @@ import math
 
 import numpy as np
 from numba import njit
-
+{constants}
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def evaluate(parameters, group, {arrays}, {results}):

@@ -1,6 +1,7 @@
 """Source of functions of all options: sums, maxima and softmax, with their derivatives."""
 
 from collections.abc import Callable, Mapping
+from itertools import combinations_with_replacement
 
 from spice.equations.kernel_text import INDENT
 from spice.equations.parsing import MaxActions, SumActions
@@ -13,6 +14,7 @@ def reduce_lines(
     offsets: Callable[[str], list[int]],
     n_actions: int,
     offered: str,
+    constants: dict[str, str],
 ) -> list[str]:
     """Compute a function of all options from its argument's values, which lie in ``x``.
 
@@ -27,7 +29,9 @@ def reduce_lines(
     n_actions : int
         Number of options.
     offered : str
-        Condition, on ``option``, that it is on offer; only softmax leaves out the others.
+        Array that says which options are on offer, for softmax.
+    constants : dict of str to str
+        Arrays that the source defines at its head, by what they are; softmax adds its own.
     """
     inner, own = over.name + ".in", over.name
     loop = f"for option in range({n_actions}):"
@@ -39,32 +43,11 @@ def reduce_lines(
         value = offsets(inner)[0]
         lines = ["best = 0", loop, f"{INDENT}if x[{value} + option] > x[{value} + best]:", f"{INDENT * 2}best = option"]
         return lines + [f"x[{to}] = x[{a} + best]" for to, a in zip(offsets(own), offsets(inner), strict=True)]
-    return _softmax(quantities[inner], quantities[own], offsets(inner), offsets(own), loop, offered)
-
-
-def _softmax(inner: Derivatives, own: Derivatives, read: list[int], write: list[int], loop: str, offered: str):
-    """Softmax s of e: ds = s (e' - m), m the mean of e' under s; its second derivatives likewise."""
-    e, s = read[0], write[0]
-    e1 = dict(zip(inner.first, read[1:], strict=False))
-    e2 = dict(zip(inner.second, read[1 + len(inner.first) :], strict=True))
-    s1 = dict(zip(own.first, write[1:], strict=False))
-    s2 = dict(zip(own.second, write[1 + len(own.first) :], strict=True))
-    lines = ["top = -math.inf", loop, f"{INDENT}if {offered}:", f"{INDENT * 2}top = max(top, x[{e} + option])"]
-    lines += ["weight = 0.0", loop]
-    lines += [f"{INDENT}x[{s} + option] = math.exp(x[{e} + option] - top) if {offered} else 0.0"]
-    lines += [f"{INDENT}weight += x[{s} + option]", loop, f"{INDENT}x[{s} + option] /= weight"]
-    lines += [f"m{k} = 0.0" for k in e1] + [f"m{j}_{k} = 0.0" for j, k in s2]
-    sums = [f"m{k} += x[{s} + option] * x[{a} + option]" for k, a in e1.items()]
-    for j, k in s2:
-        terms = [f"x[{e1[j]} + option] * x[{e1[k]} + option]"] if j in e1 and k in e1 else []
-        terms += [f"x[{e2[j, k]} + option]"] if (j, k) in e2 else []
-        sums.append(f"m{j}_{k} += x[{s} + option] * ({' + '.join(terms) or '0.0'})")
-    lines += [loop, *(INDENT + line for line in sums)] if sums else []
-    # the mean of e'' + e' e'', less the product of means: second derivatives of the logarithm of the sum
-    lines += [f"m{j}_{k} -= m{j} * m{k}" for j, k in s2 if j in e1 and k in e1]
-    results = [f"x[{s1[k]} + option] = x[{s} + option] * (x[{a} + option] - m{k})" for k, a in e1.items()]
-    for (j, k), to in s2.items():
-        terms = [f"(x[{e1[j]} + option] - m{j}) * (x[{e1[k]} + option] - m{k})"] if j in e1 and k in e1 else []
-        terms += [f"x[{e2[j, k]} + option]"] if (j, k) in e2 else []
-        results.append(f"x[{to} + option] = x[{s} + option] * ({' + '.join([*terms, ''])}-m{j}_{k})")
-    return lines + ([loop, *(INDENT + line for line in results)] if results else [])
+    firsts = list(quantities[inner].first)
+    places = {pair: k for k, pair in enumerate(quantities[inner].second)}
+    pairs = combinations_with_replacement(firsts, 2) if quantities[own].second else ()
+    curved = [places.get(pair, -1) for pair in pairs]
+    constant = f"np.array({curved}, dtype=np.int64)" if curved else "np.empty(0, dtype=np.int64)"
+    begin = (offsets(inner)[0], offsets(own)[0], n_actions, len(firsts))
+    name = constants.setdefault(constant, f"CURVED_{len(constants)}")
+    return [f"softmax(x, {', '.join(map(str, begin))}, {name}, {offered})"]

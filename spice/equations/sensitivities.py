@@ -144,7 +144,7 @@ class Sensitivities:
         if not source.startswith("softmax:") or self.order < 2:
             return found
         pairs = dict.fromkeys(combinations_with_replacement(sorted(found.first), 2), found.value)
-        return Derivatives(found.value, found.first, pairs | found.second)
+        return Derivatives(found.value, found.first, pairs)  # those of what it is of are among them
 
     def filled(self, name: str, expression: sympy.Expr) -> Derivatives:
         """An expression's derivatives as those of a quantity: 0 included."""
