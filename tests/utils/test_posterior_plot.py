@@ -11,7 +11,7 @@ from spice.resources.dataset import DatasetRNN
 from spice.utils.plotting import plot_posterior
 
 LABELS = ["ann", "bob", "cy", "dee", "eve", "flo"]
-QUICK = {"draws": 60, "tune": 150, "chains": 2, "threads": 1}
+QUICK = {"draws": 60, "tune": 150, "chains": 2, "n_threads": 1}
 
 
 def fitted(pooling):

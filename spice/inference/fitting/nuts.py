@@ -36,7 +36,7 @@ def fit_nuts(
     tune: int = 1000,
     chains: int = 4,
     seed: int = 0,
-    threads: int | None = None,
+    n_threads: int | None = None,
     target_accept: float | None = None,
     parametrisation: str = "whitened",
     regressors: "pd.DataFrame | None" = None,
@@ -62,7 +62,7 @@ def fit_nuts(
         chains (4).
     seed : int, default 0
         The same seed gives the same draws.
-    threads : int, optional
+    n_threads : int, optional
         Chains that run at once; default the threads that torch may use.
     target_accept : float, optional
         Share of proposals to accept; default 0.8, and 0.9 with pooling "partial". Raise it where draws diverge.
@@ -96,9 +96,9 @@ def fit_nuts(
     check_is_dataset(dataset, "fit")
     _check(pooling, parametrisation, draws, tune, chains, seed, target_accept, regressors)
     import_extra("nutpie")
-    threads = torch.get_num_threads() if threads is None else int(threads)
+    n_threads = torch.get_num_threads() if n_threads is None else int(n_threads)
     accept = TARGET_ACCEPT[pooling] if target_accept is None else float(target_accept)
-    settings = Settings(int(draws), int(tune), int(chains), int(seed), threads, accept, bool(progress))
+    settings = Settings(int(draws), int(tune), int(chains), int(seed), n_threads, accept, bool(progress))
     likelihood = likelihood_of(model, dataset, 1) if likelihood is None else likelihood  # chains are what runs at once
     labels = participant_labels(likelihood, dataset)
     design = design_matrix(regressors, labels)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
 LISTED = 5  # variables or people named in a warning
-MEMORY = 2e8  # bytes that log-likelihoods, or predictions, take at most
+SAME = 1e-5  # nats: beyond the rounding of 4-byte numbers
+MEMORY = 1e8  # bytes that log-likelihoods, or predictions, take at most
 PREDICTIVE = 500  # draws
 NO_TRIALS = "no trials: the draws are the prior's"
 
@@ -73,7 +74,7 @@ class PosteriorResult(FitResult):
             Whether to compute the log-probability of each scored choice for each draw.
         predictive : int, default 500
             Draws of the posterior and of the prior that make predictions; 0 leaves these groups out.
-        memory : float, default 2e8
+        memory : float, default 1e8
             Bytes that the log-likelihoods may take, as 4-byte numbers; the same for predictions, a byte for each.
         seed : int, default 0
             Of predictions and of draws from the prior.
@@ -92,27 +93,46 @@ class PosteriorResult(FitResult):
 
         Parameters
         ----------
-        memory : float, default 2e8
+        memory : float, default 1e8
             As in `to_arviz`; ArviZ needs some four times as much on top.
 
         Returns
         -------
         arviz.ELPDData
             Pointwise, with Pareto k.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If some choices have a Pareto k that is too large.
         """
         data = self.to_arviz(predictive=0, memory=memory)
-        n = int(np.prod(data["log_likelihood"]["choice"].shape[:2]))
+        each = np.asarray(data["log_likelihood"]["choice"])
         own = [name for name in self.parameters.columns if name in self.posterior]
-        rows = self.diagnostics.loc[[n.split("[")[0] in own for n in self.diagnostics.index]]
-        reff = min(float(rows["ess_mean"].mean()) / n, 1.0)
-        return import_extra("arviz").loo(data, pointwise=True, reff=reff)
+        rows = self.diagnostics.loc[[name.split("[")[0] in own for name in self.diagnostics.index]]
+        reff = min(float(rows["ess_mean"].mean()) / (each.shape[0] * each.shape[1]), 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # ArviZ's about Pareto k, also where that has no meaning
+            found = import_extra("arviz").loo(data, pointwise=True, reff=reff)
+        # a choice that no parameter makes likelier (the first in a cell) has no tail to fit, and an exact value
+        found.pareto_k[np.ptp(each, axis=(0, 1)) < SAME] = 0.0
+        bad = int((np.asarray(found.pareto_k) > found.good_k).sum())
+        found.warning = bad > 0
+        if bad:
+            warnings.warn(
+                f"Pareto k is above {found.good_k:.2f} for {bad} of {each.shape[2]:,} choices: their shares are rough. "
+                "Draw more, or compare models by held-out choices.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return found
 
     def waic(self, memory: float = MEMORY) -> "pd.Series":
         """Widely applicable information criterion (Watanabe 2010), as an expected log predictive density.
 
         Parameters
         ----------
-        memory : float, default 2e8
+        memory : float, default 1e8
             As in `to_arviz`.
 
         Returns

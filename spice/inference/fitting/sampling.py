@@ -36,7 +36,7 @@ class Settings:
         Draws of each chain that are kept, those before in which the sampler adapts, and chains.
     seed : int
         Of the random numbers.
-    threads : int
+    n_threads : int
         Chains that run at once.
     target_accept : float
         Share of proposals to accept, by the size of steps.
@@ -48,7 +48,7 @@ class Settings:
     tune: int = 1000
     chains: int = 4
     seed: int = 0
-    threads: int = 1
+    n_threads: int = 1
     target_accept: float = 0.8
     progress: bool = False
 
@@ -125,7 +125,7 @@ def sample(density: "Density", settings: Settings) -> Trace:
         draws=settings.draws,
         tune=settings.tune,
         chains=settings.chains,
-        cores=max(1, min(settings.threads, settings.chains)),
+        cores=max(1, min(settings.n_threads, settings.chains)),
         seed=settings.seed,
         target_accept=settings.target_accept,
         progress_bar=settings.progress,

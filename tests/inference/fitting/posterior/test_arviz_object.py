@@ -14,6 +14,7 @@ from spice.inference.fitting.arviz_object import from_groups
 from spice.inference.fitting.nuts import fit_nuts
 from spice.inference.fitting.predictive import log_likelihoods, prior_draws, thinned
 from spice.inference.fitting.sampling import import_extra
+from spice.resources.dataset import DatasetRNN
 
 LABELS = ["ann", "bob", "cy", "dee", "eve", "flo"]
 GROUPS = ["posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior", "prior_predictive"]
@@ -28,14 +29,14 @@ def population(cases):
     data.ys[1, 25:] = np.nan  # bob made fewer choices
     model = cases.rescorla_wagner({"scale": "natural"})
     with pytest.warns(UserWarning, match="not to be trusted"):
-        return fit_nuts(model, data, "partial", draws=120, tune=300, chains=2, threads=1, regressors=table)
+        return fit_nuts(model, data, "partial", draws=120, tune=300, chains=2, n_threads=1, regressors=table)
 
 
 @pytest.fixture(scope="module")
 def single(cases):
     priors = ({"prior": "beta(1, 1)"}, {"prior": "half_normal(10)"})
     return fit_nuts(
-        cases.rescorla_wagner(*priors), cases.example_two(), "complete", draws=600, tune=400, chains=4, threads=1
+        cases.rescorla_wagner(*priors), cases.example_two(), "complete", draws=600, tune=400, chains=4, n_threads=1
     )
 
 
@@ -172,3 +173,22 @@ def test_loo_and_waic_agree(single):
     wanted = np.log(np.exp(own).mean(0)) - own.var(0, ddof=1)
     assert waic["elpd_waic"] == pytest.approx(wanted.sum(), rel=1e-6)
     assert waic["se"] == pytest.approx(np.sqrt(149 * wanted.var()), rel=1e-5)
+
+
+def test_choices_that_no_parameter_changes_need_no_tail(cases):
+    """The first choice of a session from equal values: probability one half in every draw."""
+    data = cases.several()
+    xs, ys = data.xs.numpy(), data.ys.numpy()
+    xs = np.concatenate([np.full((6, 1, 5), np.nan), xs], axis=1)
+    xs[:, 0, -1] = np.arange(6)
+    first = np.nan_to_num(xs[:, 1:2, :2])
+    padded = DatasetRNN(xs, np.concatenate([first, ys], axis=1))
+    model = cases.rescorla_wagner({"prior": "beta(2, 2)"}, {"prior": "gamma(3, 1)"})
+    result = fit_nuts(model, padded, "complete", draws=600, tune=400, chains=4, n_threads=1)
+    loo = result.loo()
+    choice = np.flatnonzero(result.to_arviz(predictive=0)["constant_data"]["choice_trial"].values == 1)
+    assert len(choice) == 6
+    np.testing.assert_array_equal(np.asarray(loo.pareto_k)[choice], 0.0)
+    found = np.asarray(loo.loo_i if hasattr(loo, "loo_i") else loo.elpd_i)[choice]
+    np.testing.assert_allclose(found, -np.log(2), rtol=3e-6)  # a sum of 2,400 numbers of 4 bytes
+    assert not loo.warning

@@ -23,7 +23,7 @@ HAPPENS = "ignore:The draws are not to be trusted yet"  # of a few draws
 
 @pytest.fixture(scope="module")
 def two_armed(cases):
-    return fit_nuts(cases.rescorla_wagner(*PRIORS), cases.example_two(), "none", seed=2, threads=1)
+    return fit_nuts(cases.rescorla_wagner(*PRIORS), cases.example_two(), "none", seed=2, n_threads=1)
 
 
 def moments_of(draws):
@@ -77,7 +77,7 @@ def small(cases):
 
     def fit(pooling, data=None, model=None, **settings):
         model, data = model or cases.rescorla_wagner(*PRIORS), data or cases.several()
-        return fit_nuts(model, data, pooling, **({"draws": 100, "tune": 300, "chains": 2, "threads": 1} | settings))
+        return fit_nuts(model, data, pooling, **({"draws": 100, "tune": 300, "chains": 2, "n_threads": 1} | settings))
 
     return fit
 
@@ -184,7 +184,7 @@ def test_an_interrupt_keeps_finished_draws(small, cases):
     timer.start()
     try:
         with pytest.warns(ConvergenceWarning, match=r"sampling was interrupted: \d+ draws of 2 chains are kept"):
-            result = small("none", cases.several(1), likelihood=likelihood, draws=100_000, tune=20, threads=2)
+            result = small("none", cases.several(1), likelihood=likelihood, draws=100_000, tune=20, n_threads=2)
     finally:
         timer.cancel()
     assert 1 <= result.posterior["alpha"].shape[1] < 100_000
@@ -243,6 +243,16 @@ def test_settings_that_cannot_be_are_listed(small):
         "regressors are",
     ):
         assert part in str(error.value)
+
+
+def test_the_call_that_fits_knows_the_settings(cases):
+    from inspect import signature
+
+    from spice.inference.fitting.front import OWN, fit
+
+    assert set(OWN["nuts"]) == set(signature(fit_nuts).parameters) - {"model", "dataset", "pooling"}
+    with pytest.raises(ConfigError, match=r"no setting 'draw' \(did you mean 'draws'\?\)"):
+        fit(cases.rescorla_wagner(), cases.several(), method="nuts", draw=5)
 
 
 @pytest.mark.parametrize("name", ["nutpie", "arviz"])
