@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spice.errors import ConvergenceWarning, join_problems
-from spice.inference.fitting.population import INTERCEPT, Population
+from spice.inference.fitting.posterior_population import population_of
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
 LISTED = 5  # variables or people named in a warning
-SAME = 1e-5  # nats: beyond the rounding of 4-byte numbers
+SAME = 0.1  # nats: importance weights within a tenth of each other need no smoothing
 MEMORY = 1e8  # bytes that log-likelihoods, or predictions, take at most
 PREDICTIVE = 500  # draws
 NO_TRIALS = "no trials: the draws are the prior's"
@@ -114,7 +114,7 @@ class PosteriorResult(FitResult):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # ArviZ's about Pareto k, also where that has no meaning
             found = import_extra("arviz").loo(data, pointwise=True, reff=reff)
-        # a choice that no parameter makes likelier (the first in a cell) has no tail to fit, and an exact value
+        # what parameters hardly change (the first choice in a cell: not at all) has no tail to fit, and a sure value
         found.pareto_k[np.ptp(each, axis=(0, 1)) < SAME] = 0.0
         bad = int((np.asarray(found.pareto_k) > found.good_k).sum())
         found.warning = bad > 0
@@ -147,9 +147,10 @@ class PosteriorResult(FitResult):
         from spice.inference.fitting.predictive import log_likelihoods
 
         found = log_likelihoods(self, memory)
-        found = found.reshape(-1, found.shape[-1])
-        variance = found.var(0, ddof=1, dtype=float)
-        each = logsumexp(found, axis=0).astype(float) - np.log(len(found)) - variance
+        blocks = np.array_split(found.reshape(-1, found.shape[-1]), 1 + found.nbytes // int(1e7), axis=1)
+        variance = np.concatenate([block.var(0, ddof=1, dtype=float) for block in blocks])
+        density = np.concatenate([logsumexp(block.astype(float), axis=0) for block in blocks])
+        each = density - np.log(found.shape[0] * found.shape[1]) - variance
         return pd.Series(
             {
                 "elpd_waic": each.sum(),
@@ -254,7 +255,7 @@ def posterior_result(
         reason=pd.Series(reason, index),
         aic=None,
         bic=None,
-        population=_population(model, posterior, regressors, design) if pooling == "partial" else None,
+        population=population_of(model, posterior, regressors, design) if pooling == "partial" else None,
         posterior=posterior,
         statistics=statistics,
         diagnostics=diagnostics,
@@ -318,7 +319,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
     bad_ess = diagnostics.index[(diagnostics[["ess_bulk", "ess_tail"]].min(axis=1) < ESS)]
     every = {name for name in diagnostics.index if "[" not in name or "_effect[" in name}
     shared: tuple[set, set] = (set(), every)  # with pooling "complete" they are everybody's own
-    population = pooling == "partial" and bool(every & {*bad_hat, *bad_ess})
+    population = [name for name in diagnostics.index if name in every & {*bad_hat, *bad_ess}]
     found = []
     for place, label in enumerate(labels):
         if pooling != "complete" and missing[place]:
@@ -331,7 +332,11 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
         notes = [NO_TRIALS] if n_trials[place] == 0 else []
         notes += [f"R-hat above {R_HAT}: {own(bad_hat)}"] if own(bad_hat) else []
         notes += [f"few effective draws: {own(bad_ess)}"] if own(bad_ess) else []
-        notes += ["the population's numbers are not to be trusted yet"] if population else []
+        notes += (
+            [f"the population is not to be trusted yet: {_names(population)}"]
+            if pooling == "partial" and population
+            else []
+        )
         notes += [f"{diverged[place]} divergences"] if diverged[place] else []
         found.append("; ".join(notes) or "converged")
     return found
@@ -343,56 +348,6 @@ def _nll(likelihood: Any, values: np.ndarray) -> np.ndarray:
     nll = np.full(len(values), np.nan)
     nll[there] = likelihood.gradient(values[there], np.flatnonzero(there))[0]
     return nll
-
-
-class PosteriorPopulation(Population):
-    """A population's numbers: posterior means, and posterior standard deviations as their errors."""
-
-    def summary(self) -> str:
-        """The numbers as text."""
-        import pandas as pd
-
-        columns = {"mean": self.mean, "se": self.mean_se, "sd": self.sd, "sd_se": self.sd_se, "typical": self.typical}
-        lines = ["population (where people are normal; the typical value on the natural scale)"]
-        lines.append(pd.DataFrame(columns).round(3).to_string())
-        for name in self.coefficients.index[1:]:
-            effect, se = self.coefficients.loc[name], self.coefficients_se.loc[name]
-            lines.append(
-                f"effect of {name}: " + ", ".join(f"{p} {effect[p]:+.3f} (se {se[p]:.3f})" for p in effect.index)
-            )
-        return "\n".join(lines)
-
-
-def _population(model: Any, posterior: Mapping[str, np.ndarray], regressors: Sequence[str], design: np.ndarray):
-    """What draws say of the population."""
-    import pandas as pd
-
-    from spice.inference.fitting.transforms import Scale  # the compiler takes a while to import
-
-    names, scale = list(model.parameters), Scale(model.parameters)
-    mean, sd = (np.stack([posterior[f"{name}_{end}"].ravel() for name in names], axis=-1) for end in ("mean", "sd"))
-    effects = np.zeros((len(mean), 0, len(names)))
-    if regressors:
-        effects = np.stack([posterior[f"{n}_effect"].reshape(-1, len(regressors)) for n in names], axis=-1)
-    intercept = mean - np.einsum("j,djk->dk", design.mean(0), effects)
-    coefficients = np.concatenate([intercept[:, None], effects], axis=1)
-    middle = np.median(mean, axis=0)
-    own = np.array([parameter.scale == "natural" for parameter in model.parameters.values()])
-
-    def table(values: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame(values, index=[INTERCEPT, *regressors], columns=names)
-
-    return PosteriorPopulation(
-        mean=pd.Series(mean.mean(0), names),
-        mean_se=pd.Series(mean.std(0), names),
-        sd=pd.Series(sd.mean(0), names),
-        sd_se=pd.Series(sd.std(0), names),
-        covariance=pd.DataFrame(np.diag((sd**2).mean(0)), names, names),
-        correlation=pd.DataFrame(np.eye(len(names)), names, names),
-        coefficients=table(coefficients.mean(0)),
-        coefficients_se=table(coefficients.std(0)),
-        typical=pd.Series(np.where(own, middle, scale.natural(middle)), names),
-    )
 
 
 def _listed(values: Any) -> str:
