@@ -130,7 +130,7 @@ class SymbolicModel:
         found = []
         for when, part in self.given_choices.items():
             own = part if isinstance(part, tuple) else (part,) * n_actions
-            expressions = tuple(self._with_let(entry).xreplace(coming) for entry in own)
+            expressions = tuple(self.with_let(entry).xreplace(coming) for entry in own)
             found.append(Choices(None if when is None else when.xreplace(coming), expressions))
         return found
 
@@ -143,6 +143,12 @@ class SymbolicModel:
     def logits_of_options(self, n_actions: int) -> tuple[sympy.Expr, ...]:
         """Logit of each option, of models with one kind of trials."""
         return self.choices(n_actions)[0].expressions
+
+    def with_let(self, expression: sympy.Expr) -> sympy.Expr:
+        """An expression with intermediate values written out."""
+        for name, value in reversed(self.let.items()):  # each reads only those above it
+            expression = expression.xreplace({symbol(name): value})
+        return expression
 
     @property
     def conditions(self) -> tuple[sympy.Basic, ...]:
@@ -311,15 +317,9 @@ class SymbolicModel:
         given = [part for part in (self.logits, self.probabilities) if part is not None]
         return [entry for part in given for entry in (part.values() if isinstance(part, dict) else [part])]
 
-    def _with_let(self, expression: sympy.Expr) -> sympy.Expr:
-        """With intermediate values written out; each reads only those above it."""
-        for name, value in reversed(self.let.items()):
-            expression = expression.xreplace({symbol(name): value})
-        return expression
-
     def _line(self, update: Update) -> Line:
         chosen, outcome, reward = symbol("chosen"), symbol("outcome"), symbol("reward")
-        read = self._with_let(update.expression).free_symbols
+        read = self.with_let(update.expression).free_symbols
         rule = None if update.when is None else self.conditions.index(update.when)
         if update.where == "everywhere" and self.states[update.state].by:
             needs = "known" if reward in read and update.needs_outcome is None else None

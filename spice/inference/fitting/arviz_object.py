@@ -21,8 +21,8 @@ def from_groups(
 ) -> Any:
     """Groups of variables as ArviZ's object: the one place that knows the two forms of its ``from_dict``.
 
-    ArviZ 0.x takes a keyword for each group; 1.x one dictionary of groups. Each form takes the other's arguments
-    without complaint, and makes wrong variables of them.
+    ArviZ 0.x takes a keyword for each group; given one dictionary of groups, as 1.x wants it, it makes wrong variables
+    of them without complaint.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.inference.fitting.objective import Objective, objective
+from spice.inference.fitting.stability import warn_unstable
 from spice.resources.arguments import in_words, is_whole
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 
@@ -59,13 +60,22 @@ def fit(
         If method, pooling or settings do not fit together: all problems are listed.
     DataError
         If the data cannot be used.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If somebody's optimum was not reached, or draws are not to be trusted.
+    StabilityWarning
+        If estimates let a state grow from trial to trial.
     """
     check_is_dataset(dataset, "fit")
     problems = _problems(model, method, pooling, settings)
     if problems:
         raise ConfigError(join_problems("The model cannot be fitted", problems))
     pooling = pooling or _default_pooling(model, dataset, method)
-    return _method(method)(model, dataset, pooling, settings)
+    result = _method(method)(model, dataset, pooling, settings)
+    warn_unstable(result)
+    return result
 
 
 def _problems(model: Any, method: Any, pooling: Any, settings: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Likelihood of any symbolic model with exact gradient and Hessian, by code that is generated for it."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -144,14 +145,20 @@ class GeneratedLikelihood:
             By session of the dataset; NaN where the model makes no prediction: in the padding after a session's end,
             and at the end itself, if what is shown before the next choice is not known.
         """
-        trials, _ = flatten(self._model, self._dataset, whole=True)
+        trials = self._whole
         order = self._dataset.participants.argsort(stable=True).numpy()
         _, every = self._all_options(*self._rows(values, None), trials)
         found = np.empty((*self._dataset.shape[:2], self._dataset.n_actions))
         found[order] = np.exp(every).reshape(found.shape)
-        found[self._beyond_the_end()] = np.nan
+        found[self._beyond_the_end] = np.nan
         return found
 
+    @cached_property
+    def _whole(self) -> FlatTrials:
+        """All trials, those of padding too."""
+        return flatten(self._model, self._dataset, whole=True)[0]
+
+    @cached_property
     def _beyond_the_end(self) -> np.ndarray:
         """Trials after which there is nothing to predict, bool, shape (n_sessions, n_trials)."""
         used = self._dataset.scored if self._model.shown else self._dataset.scored | self._dataset.observed
