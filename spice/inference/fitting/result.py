@@ -209,6 +209,10 @@ class FitResult:
 
         raise ConfigError(f'method "{self.method}" gives no draws of a posterior: fit with method="nuts".')
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without compiled code and threads, which are made anew when they are needed."""
+        return self.__dict__ | {"likelihood": None}
+
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(method={self.method!r}, pooling={self.pooling!r}, {len(self.nll)} participants, "

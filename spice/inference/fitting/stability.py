@@ -39,10 +39,9 @@ def warn_unstable(result: "FitResult", stacklevel: int = 3) -> None:
     if not isinstance(result.model, SymbolicModel):
         return
     values = {name: result.parameters[name].to_numpy(float) for name in result.parameters.columns}
-    found = []
+    labels, found = result.parameters.index.tolist(), []
     for state, growth in multipliers(result.model, result.dataset, values).items():
-        for row in np.flatnonzero(growth > 1 + BEYOND):
-            found.append(f"{result.parameters.index[row]!r} ({state} by {growth[row]:.3g})")
+        found += [f"{labels[row]} ({state} by {growth[row]:.3g})" for row in np.flatnonzero(growth > 1 + BEYOND)]
     if found:
         more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
         warnings.warn(
