@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.inference.fitting.anderson import Extrapolation
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
 from spice.inference.fitting.population import Design, Population, design_matrix
 from spice.inference.fitting.scoring import Guess, improved, precisions
@@ -33,8 +34,9 @@ from spice.inference.general.generated import Exact
 
 COVARIANCES = ("full", "diagonal")
 FIRST, LATER, LAST = 20, 3, 100  # Newton steps at most: in the first E step, in later ones, to the end
-LEAST_SD = 1e-4  # of the starting one: people who do not differ would otherwise make the covariance singular
-LEAST_SHARE = 1 / 16  # of a step that goes to and fro
+LEAST_SD = 1e-3  # of the starting one: people who do not differ would otherwise make the covariance singular
+FAR = 0.2  # change in an iteration, in units, up to which steps foretell the next ones
+WORSE = 2.0  # growth of the change after which an extrapolation is taken back, if there is no evidence to judge it by
 EXACT = 1e-10  # nats that no step may promise at the end
 SAME = 1e-3  # nats within which starts count as ended in the same mode
 ROUNDS = 5  # of new starts after convergence, at most
@@ -224,7 +226,7 @@ class _EM:
         self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
         self.active = np.flatnonzero(active)
         self.matrix, self._change = standardised(matrix[active])
-        self.n_iterations, self.change, self.starts = 0, np.inf, np.ones(len(self.active))
+        self.n_iterations, self.change, self.moving, self.starts = 0, np.inf, 0, np.ones(len(self.active))
         self._check_people()
 
     def _check_people(self) -> None:
@@ -238,9 +240,7 @@ class _EM:
                 f"regressors, the intercept included, but there are {people}: fit each person by method='map'{usual}."
             )
         if np.linalg.matrix_rank(self.matrix) < columns:
-            raise DataError(
-                "The regressors follow from each other among the people with scored choices; leave some out."
-            )
+            raise DataError("Regressors follow from each other among the people with scored choices; leave some out.")
 
     def evaluate(self, theta: np.ndarray, group: np.ndarray) -> Exact:
         """The likelihood of rows and its derivatives by theta."""
@@ -282,25 +282,37 @@ class _EM:
         for _ in range(ROUNDS):
             self._iterate(tolerance, max_iterations)
             self.laplace = self._modes(EXACT, LAST)
-            if n_starts < 2 or not self._bettered(n_starts - 1) or self.n_iterations >= max_iterations:
-                break
+            if n_starts < 2 or not self._bettered(n_starts - 1):
+                return
+        self.change = np.inf  # somebody moved since
         self.laplace = self._modes(EXACT, LAST)
 
     def _iterate(self, tolerance: float, max_iterations: int) -> None:
-        self.change, most, share = np.inf, FIRST, 1.0
+        self.change, most, ahead, units, plain, value = np.inf, FIRST, Extrapolation(), np.ones(0), None, -np.inf
         while self.n_iterations < max_iterations:
             # what is left of Newton's way must be short against what EM itself changes
             enough = np.clip(5e-5 * min(self.change, 1.0) ** 2, 5e-5 * tolerance**2, 1e-3)
-            found, before = self._modes(enough, most), self.change
+            found = self._modes(enough, most)
             skew = skewness_of(self.evaluate, self.points, found) if self._skewness else np.zeros_like(found.z)
             new = improved(self.guess, self.matrix, found, skew, self.least, self.diagonal)
-            self.change = self.guess.distance(new, self.matrix, self.guess.units(found))
-            self.n_iterations, most = self.n_iterations + 1, LATER
+            scatter = self.guess.units(found)
+            changes = self.guess.distances(new, self.matrix, scatter)
+            self.n_iterations, most, before = self.n_iterations + 1, LATER, (value, self.change)
+            value, self.change, self.moving = found.log_evidence().sum(), float(changes.max()), int(changes.argmax())
+            lost = value < before[0] - SAME if self._skewness else self.change > WORSE * before[1]
+            if plain is not None and lost:  # extrapolated too far
+                self.guess, plain, (value, self.change) = plain, None, before
+                ahead.forget()
+                continue
             if found.converged.all() and self.change < tolerance:
                 self.guess = new
                 return
-            share = min(1.5 * share, 1.0) if self.change < before else max(share / 2, LEAST_SHARE)
-            self.guess = self.guess.towards(new, share)
+            if not len(units) or self.change > FAR:
+                units = np.where(np.isfinite(scatter), scatter, 1.0)
+                ahead.forget()
+            plain = new if ahead.knows else None
+            here = self.guess.vector(units)
+            self.guess = new.with_vector(here + ahead(here, new.vector(units) - here), units, self.least)
 
     def _modes(self, enough: float, most: int) -> Laplace:
         return climb(self.evaluate, self.points, self.means(), self.guess.root, enough, most)
@@ -323,7 +335,8 @@ class _EM:
         if self.change >= tolerance:
             warnings.warn(
                 f"EM did not converge: the last of {self.n_iterations} iterations would change the population by "
-                f"{self.change:.1e}, more than tolerance={tolerance:g}; raise max_iterations, or use fewer parameters.",
+                f"{self.change:.1e}, {self.scale.names[self.moving]} most, more than tolerance={tolerance:g}; raise "
+                "max_iterations, use covariance='diagonal' or fewer parameters.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

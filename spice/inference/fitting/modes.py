@@ -20,6 +20,7 @@ SHORTEST = 1e-9  # share of a Newton step; rows that need less are at the limit 
 ROUNDING = 1e-13  # relative, of sums over trials
 LOST = 1e-6  # nats: a row that rounding errors stop is as good as converged if a step promised less
 
+INFORMATIVE = 0.5  # times the prior's precision, from which on directions count in full for skewness
 NEARBY = 1e-3  # standard deviations of the posterior, over which differences are taken
 ROWS = ("z", "nll", "slope", "information", "axes", "converged")
 
@@ -195,20 +196,23 @@ def skewness_of(likelihood: Likelihood, points: Points, found: Laplace) -> np.nd
 
     ``mean - mode = -V grad(log det(H)) / 2`` with H the curvature and V its inverse (Tierney & Kadane 1986, JASA 81:
     82-86): what is left out if modes are taken for means. The gradient by differences of the exact Hessian, one more
-    pass per parameter; no mean is moved by more than a standard deviation of its posterior.
+    pass per parameter. No mean is moved by more than a standard deviation of its posterior, and directions of which the
+    data tell less than `INFORMATIVE` have the less part in it: where the projection begins, the gradient jumps.
 
     Returns
     -------
     np.ndarray, shape (n_rows, n_parameters)
     """
-    sd = 1 / np.sqrt(1 + found.projected)
-    before = np.log1p(found.projected).sum(1)
+    known = found.projected
+    sd, before = 1 / np.sqrt(1 + known), np.log1p(known)
+    t = np.minimum(known / INFORMATIVE, 1.0)
+    part = t**2 * (3 - 2 * t)
     moved = np.zeros_like(found.z)
     for k in range(found.z.shape[1]):
         along = found.axes[:, :, k]
         theta = points.theta + (NEARBY * sd[:, k, None] * along) @ found.root.T
         hessian = Points.at(likelihood, theta, points.group).hessian
         information = np.linalg.eigvalsh(found.root.T @ hessian @ found.root)
-        slope = (np.log1p(np.maximum(information, 0.0)).sum(1) - before) / NEARBY
+        slope = (part * (np.log1p(np.maximum(information, 0.0)) - before)).sum(1) / NEARBY
         moved -= (sd[:, k] * np.clip(slope, -2.0, 2.0) / 2)[:, None] * along
     return moved

@@ -8,7 +8,7 @@ from spice.inference.fitting.modes import Laplace
 
 GROWTH = (0.25, 4.0)  # of variances in one iteration, in any direction
 DAMPINGS = np.geomspace(1e-8, 1.0, 49)  # in units of the complete data's information
-LITTLE = 1e-6  # of the same: what is added where the choices say nothing of the means
+LITTLE = 1e-9  # of the same: what is added where the choices say nothing of the means
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,18 @@ class Guess:
         """Of people, (n_parameters, n_parameters)."""
         return self.root @ self.root.T
 
-    def towards(self, other: "Guess", share: float) -> "Guess":
-        """A share of the way to another one."""
-        coefficients = (1 - share) * self.coefficients + share * other.coefficients
-        return Guess(coefficients, (1 - share) * self.root + share * other.root)
+    def vector(self, units: np.ndarray) -> np.ndarray:
+        """Coefficients and the root's elements, in units."""
+        root = (self.root / units[:, None])[np.tril_indices(len(units))]
+        return np.concatenate([(self.coefficients / units).ravel(), root])
+
+    def with_vector(self, vector: np.ndarray, units: np.ndarray, least: np.ndarray) -> "Guess":
+        """The population that a vector describes, not much narrower than this one."""
+        root = np.zeros_like(self.root)
+        root[np.tril_indices(len(units))] = vector[self.coefficients.size :]
+        root *= units[:, None]
+        np.fill_diagonal(root, np.maximum(np.diag(root), np.maximum(least, np.diag(self.root) * GROWTH[0])))
+        return Guess(vector[: self.coefficients.size].reshape(self.coefficients.shape) * units, root)
 
     def units(self, found: Laplace) -> np.ndarray:
         """Standard deviations with which single people's estimates scatter: of people and of their average error."""
@@ -43,10 +51,10 @@ class Guess:
         with np.errstate(divide="ignore"):
             return np.sqrt((self.root**2).sum(1) + 1 / information)
 
-    def distance(self, other: "Guess", matrix: np.ndarray, units: np.ndarray) -> float:
-        """The largest difference of means (root mean square over people), and of roots of covariances, in units."""
+    def distances(self, other: "Guess", matrix: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """Of each parameter the larger difference in units: of means (over people), or of roots of the covariances."""
         means = np.sqrt(((matrix @ (other.coefficients - self.coefficients)) ** 2).mean(0))
-        return float((np.maximum(means, np.abs(other.root - self.root).max(1)) / units).max())
+        return np.maximum(means, np.abs(other.root - self.root).max(1)) / units
 
 
 def improved(
@@ -86,10 +94,11 @@ def improved(
     excess = (rest.T @ rest - skew.T @ skew) / n_people - precision.mean(0)  # posterior covariances are 1 - precision
     flat = precision.reshape(n_people, -1)
     if diagonal:
-        excess, operator = np.diag(np.diag(excess)), np.diag((flat**2).mean(0))
+        values = np.diag(excess) / ((flat[:, :: n + 1] ** 2).mean(0) + DAMPINGS[0])
+        values, axes = np.clip(values, GROWTH[0] - 1, GROWTH[1] - 1), np.eye(n)
     else:
         operator = (flat.T @ flat).reshape(n, n, n, n).transpose(0, 2, 1, 3).reshape(n * n, -1) / n_people
-    values, axes = _limited(operator, excess)
+        values, axes = _limited(operator, excess)
     root = np.linalg.qr((guess.root @ (axes * np.sqrt(1 + values))).T)[1].T
     root = root * np.where(np.diag(root) < 0, -1.0, 1.0)
     np.fill_diagonal(root, np.maximum(np.diag(root), least))

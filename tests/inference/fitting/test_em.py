@@ -505,7 +505,7 @@ def test_a_parameter_without_effect_is_named():
 def test_people_who_do_not_differ_have_no_spread():
     n_people, n_trials = 50, 40
     fit = fit_em(binomial_likelihood(np.full(n_people, 0.6), n_trials), free("theta"))
-    assert fit.converged.all() and fit.population.sd["theta"] < 1e-3 and np.isnan(fit.population.sd_se["theta"])
+    assert fit.converged.all() and fit.population.sd["theta"] < 5e-3 and np.isnan(fit.population.sd_se["theta"])
     assert fit.coefficients[0, 0] == pytest.approx(np.log(0.6 / 0.4), abs=1e-4)
     assert fit.population.mean_se["theta"] == pytest.approx(1 / np.sqrt(n_people * n_trials * 0.24), rel=1e-3)
 
