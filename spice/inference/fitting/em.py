@@ -9,8 +9,9 @@ there as covariance V_i. M step: B is the regression of the posterior means m_i 
 Two things differ from the paper. Steps are divided by the choices' information (`scoring.improved`): the same end in
 about ten iterations instead of hundreds. And posterior means are not taken to be at the modes, but corrected for
 skewness to first order (`modes.skewness_of`); EM then ends at the maximum of the Laplace-approximated likelihood of the
-population (that of generalised linear mixed models), which is less biased where people made few choices.
-``skewness=False`` is the paper's.
+population (that of generalised linear mixed models; near it, where some people's choices tell little). The bias of
+means and spreads is then of order 1 / trials^2 instead of 1 / trials, a matter of many standard errors for models with
+several parameters. ``skewness=False`` is the paper's.
 
 The result stays approximate: posteriors are not normal (the fewer trials of each person, the less), and S is a
 maximum-likelihood estimate, too small by a factor of about (n - columns) / n with n people.
