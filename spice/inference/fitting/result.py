@@ -210,8 +210,13 @@ class FitResult:
         raise ConfigError(f'method "{self.method}" gives no draws of a posterior: fit with method="nuts".')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without compiled code and threads, which are made anew when they are needed."""
-        return self.__dict__ | {"likelihood": None}
+        """Without the likelihood, which holds compiled code and threads."""
+        return {name: value for name, value in self.__dict__.items() if name != "likelihood"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With the likelihood made anew."""
+        self.__dict__.update(state)
+        self.likelihood = self._likelihood_of(self.dataset)
 
     def __repr__(self) -> str:
         return (

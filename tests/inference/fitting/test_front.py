@@ -1,6 +1,7 @@
 """The one call that fits, what it returns, and how it answers to what it cannot use."""
 
 import importlib.util
+import pickle
 import re
 
 import numpy as np
@@ -229,3 +230,9 @@ def test_a_likelihood_that_is_not_finite(tools, data):
         fit(model, data, start={"alpha": 0.3, "beta": 1.0})
     with pytest.raises(DataError, match="participant 'anna'"):
         fit(model, data, pooling="complete")
+
+
+def test_results_are_pickled(result):
+    again = pickle.loads(pickle.dumps(result))
+    assert again.parameters.equals(result.parameters) and again.summary() == result.summary()
+    np.testing.assert_array_equal(again.predict(), result.predict())
