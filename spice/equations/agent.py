@@ -32,6 +32,8 @@ class SymbolicAgent(Agent):
         If a parameter has no value.
     """
 
+    scales_states = False
+
     def __init__(self, model: SymbolicModel, values: Mapping[str, Any], n_actions: int = 2, seed: Seed = None):
         super().__init__(n_actions, seed)
         lacking = [name for name in model.parameters if name not in values]

@@ -64,6 +64,7 @@ class Agent(ABC):
     """
 
     draws_parameters: bool = False
+    scales_states: bool = True  # whether inverse temperatures multiply the states that are shown
 
     def __init__(self, n_actions: int, seed: Seed = None):
         self._n_actions = n_actions

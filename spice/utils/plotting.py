@@ -44,8 +44,9 @@ def plot_session(
 
     Each agent is led through the session's choices and outcomes; all values are those before the choice of the
     trial. Panels, for the displayed option: choice probability; action value (logit minus the mean over options on
-    offer, since choices fix logits only up to a constant); each signal times its inverse temperature, as change from
-    its value in the first trial (states may be shifted freely, changes may not). Where trials show something before
+    offer, since choices fix logits only up to a constant); each signal times its inverse temperature (those of
+    hand-written models as they are), as change from its value in the first trial (states may be shifted freely, changes
+    may not). Where trials show something before
     the choice, agents know it, and a state with a value per stimulus is drawn at the one that is shown; an option that
     is not on offer has no action value. Ticks at the upper edge are choices of the displayed option, at the lower edge
     choices of another; green: rewarded, red: not; grey: outcome missing.
@@ -97,7 +98,7 @@ def plot_session(
     panels = [
         (f"P(choose option {display_choice})", lambda played: played.probs[:, display_choice]),
         ("action value\n(logit − mean)", lambda played: _centred(played.logits)[:, display_choice]),
-        *((_signal_label(name), _signal_line(name, display_choice)) for name in signals),
+        *((_signal_label(name, agents), _signal_line(name, display_choice)) for name in signals),
     ]
     fig, axs = _draw_panels(panels, replays, styles)
     marks = _draw_ticks(axs, trials, display_choice)
@@ -187,9 +188,10 @@ def _centred(logits: np.ndarray) -> np.ndarray:
     return offered - np.nanmean(offered, axis=1, keepdims=True)
 
 
-def _signal_label(name: str) -> str:
-    # A learning rate is the one kind of state that no inverse temperature multiplies.
-    return f"{name}\n({'' if 'learning_rate' in name else '× β, '}change\nfrom trial 1)"
+def _signal_label(name: str, agents: Mapping[str, Agent]) -> str:
+    # No inverse temperature multiplies a learning rate, nor states of models that say themselves how logits follow.
+    scaled = any(agent.scales_states for agent in agents.values() if name in agent.states)
+    return f"{name}\n({'× β, ' if scaled and 'learning_rate' not in name else ''}change\nfrom trial 1)"
 
 
 def _signal_line(name: str, option: int) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from spice.errors import ConfigError
+from spice.precoded import rescorla_wagner
 from spice.resources.agents import Agent, replay
 from spice.resources.bandits import AgentQ, AlienTask, BanditsDrift, BanditsFixed, BanditsOnOffer, create_dataset
 from spice.utils.plotting import GREEN, GREY, RED, plot_session
@@ -222,3 +223,19 @@ class Cells(Agent):
 
     def _state(self, state, multiply_with_beta):
         return self._logits()
+
+
+def test_states_of_hand_written_models_are_drawn_as_they_are():
+    model, task = rescorla_wagner(), BanditsFixed([0.8, 0.3])
+    values = {"alpha": 0.3, "beta": 4.0}
+    dataset = model.simulate(task, 20, values, seed=1)
+    _, axs = plot_session({"own": model.agent(values)}, dataset, ["q"])
+    (line,) = axs[2].lines
+    q, before = 0.5, []
+    for chosen, reward in dataset.xs[0].numpy()[:, [0, 2]]:
+        before.append(q)
+        q += 0.3 * (reward - q) if chosen else 0.0
+    np.testing.assert_allclose(line.get_ydata(), np.array(before) - 0.5, atol=1e-6)
+    assert "β" not in axs[2].get_ylabel()
+    _, axs = plot_session({"agent": AgentQ(alpha_reward=0.3)}, dataset, ["x_value_reward"])
+    assert "× β" in axs[2].get_ylabel()
