@@ -11,11 +11,16 @@ from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.remarks import options_chosen
 from spice.inference.fitting.result import FitResult, participant_index, participant_labels, tables
+from spice.inference.fitting.starts import given_starts
 from spice.inference.fitting.transforms import Scale
 from spice.resources.dataset import DatasetRNN
 
+NARROW = 0.5  # least standard deviation of people around a start, on the unconstrained scale
 
-def fit_population(model: Any, dataset: DatasetRNN, n_threads: int | None = None, **settings: Any) -> FitResult:
+
+def fit_population(
+    model: Any, dataset: DatasetRNN, n_threads: int | None = None, start: Any = None, **settings: Any
+) -> FitResult:
     """Fit a normal population and everybody's parameters by EM.
 
     Parameters
@@ -26,9 +31,11 @@ def fit_population(model: Any, dataset: DatasetRNN, n_threads: int | None = None
         The data.
     n_threads : int, optional
         Threads; default those that torch may use.
+    start : mapping of str to number or array, pandas.DataFrame, or array_like, optional
+        Where people are to begin with, on the natural scale: one value of each parameter, or one for each participant.
     **settings
-        Those of `spice.inference.fitting.em.fit_em`: ``covariance``, ``regressors``, ``start``, ``skewness``,
-        ``n_starts``, ``tolerance``, ``max_iterations``, ``seed``.
+        Those of `spice.inference.fitting.em.fit_em`: ``covariance``, ``regressors``, ``skewness``, ``n_starts``,
+        ``tolerance``, ``max_iterations``, ``seed``.
 
     Returns
     -------
@@ -51,6 +58,9 @@ def fit_population(model: Any, dataset: DatasetRNN, n_threads: int | None = None
         )
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)
+    if start is not None:
+        theta = given_starts(start, model.parameters, labels)
+        settings["start"] = theta.mean(0), np.maximum(theta.std(0), NARROW)
     found = fit_em(likelihood, scale, labels=labels, **settings)
     return _result(model, dataset, likelihood, scale, labels, found)
 

@@ -236,3 +236,13 @@ def test_results_are_pickled(result):
     again = pickle.loads(pickle.dumps(result))
     assert again.parameters.equals(result.parameters) and again.summary() == result.summary()
     np.testing.assert_array_equal(again.predict(), result.predict())
+
+
+def test_populations_begin_where_they_are_told(tools, data):
+    model = tools.rescorla_wagner()
+    default = fit(model, data, method="em", covariance="diagonal")
+    for start in ({"alpha": 0.2, "beta": 6.0}, default.parameters):
+        found = fit(model, data, method="em", covariance="diagonal", start=start)
+        np.testing.assert_allclose(found.population.mean, default.population.mean, atol=0.01)
+    with pytest.raises(ConfigError, match="alpha is 1.2 for participant 'anna', but must lie between 0 and 1"):
+        fit(model, data, method="em", start={"alpha": 1.2, "beta": 6.0})
