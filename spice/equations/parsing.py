@@ -20,6 +20,7 @@ class OverActions(sympy.Function):
     """A function of an expression's values for all options."""
 
     nargs = (1,)
+    is_number = False  # what it is of one that has no symbols depends on how many options there are
 
 
 class SumActions(OverActions):
