@@ -9,9 +9,11 @@ from spice.equations.parsing import InCell, OverActions
 
 
 def without_kinks(expression: sympy.Expr) -> sympy.Expr:
-    """The same with min, max and abs as cases, whose derivatives are those of each case."""
+    """The same with min, max, abs and sign as cases, whose derivatives are those of each case."""
     real = {entry: sympy.Symbol(entry.name, real=True) for entry in expression.free_symbols}
-    found = expression.xreplace(real).rewrite((sympy.Min, sympy.Max, sympy.Abs), sympy.Piecewise)
+    found = expression.xreplace(real).rewrite((sympy.Min, sympy.Max, sympy.Abs, sympy.sign), sympy.Piecewise)
+    # a condition that is itself one of two, which arrays would make numbers
+    found = found.replace(sympy.ITE, lambda c, yes, no: sympy.Or(sympy.And(c, yes), sympy.And(sympy.Not(c), no)))
     return found.xreplace({entry: plain for plain, entry in real.items()})
 
 
