@@ -1,11 +1,11 @@
 """Expressions taken apart: cases in place of kinks, symbols in place of what reads all options or other cells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
 
-from spice.equations.parsing import InCell, OverActions
+from spice.equations.parsing import InCell, OverActions, symbol
 
 
 def without_kinks(expression: sympy.Expr) -> sympy.Expr:
@@ -28,6 +28,13 @@ def over_actions_inside_out(
         found.append((own, node))
         expression = expression.xreplace({node: own})
     return found, expression
+
+
+def of_own_option(expression: sympy.Expr, known: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    """An expression with what is known of the option whose it is; functions of all options stay as they are."""
+    nodes = {node: sympy.Dummy() for node in expression.atoms(OverActions)}
+    found = expression.xreplace(nodes).subs({symbol(name): value for name, value in known.items()})
+    return found.xreplace({dummy: node for node, dummy in nodes.items()})
 
 
 def cells_as_symbols(expression: sympy.Expr) -> sympy.Expr:

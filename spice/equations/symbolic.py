@@ -20,6 +20,7 @@ from spice.equations.model_parts import (
 )
 from spice.equations.parsing import parse_condition, parse_expression, symbol
 from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.equations.parts import of_own_option
 from spice.resources.agents import Seed
 from spice.resources.columns import NEXT
 
@@ -318,7 +319,7 @@ class SymbolicModel:
         return [entry for part in given for entry in (part.values() if isinstance(part, dict) else [part])]
 
     def _line(self, update: Update) -> Line:
-        chosen, outcome, reward = symbol("chosen"), symbol("outcome"), symbol("reward")
+        outcome, reward = symbol("outcome"), symbol("reward")
         read = self.with_let(update.expression).free_symbols
         rule = None if update.when is None else self.conditions.index(update.when)
         if update.where == "everywhere" and self.states[update.state].by:
@@ -326,13 +327,13 @@ class SymbolicModel:
             return Line(update.state, everywhere=Branch(update.expression, needs), rule=rule)
         own = other = None
         if update.where != "unchosen":
-            expression = update.expression.subs({chosen: sympy.Integer(1), outcome: reward})
+            expression = of_own_option(update.expression, {"chosen": sympy.Integer(1), "outcome": reward})
             needed = bool(read & {reward, outcome}) if update.needs_outcome is None else update.needs_outcome
             own = Branch(expression, "shown" if needed else None)
         if update.where != "chosen":
             default = "shown" if outcome in read else "known" if reward in read else None
             needs = default if update.needs_outcome is None else "shown" if update.needs_outcome else None
-            other = Branch(update.expression.subs({chosen: sympy.Integer(0)}), needs)
+            other = Branch(of_own_option(update.expression, {"chosen": sympy.Integer(0)}), needs)
         return Line(update.state, own, other, rule=rule)
 
 
