@@ -183,7 +183,8 @@ class _Writer:
     def _ruled(line: Line, branch: Branch, lines: list[str]) -> list[str]:
         """Under the line's condition, and where it has what it needs."""
         conditions = [] if line.rule is None else [f"rules[trial, {line.rule}]"]
-        conditions += {"shown": ["shown"], "known": ["known != 0.0"], None: []}[branch.needs]
+        conditions += ["shown"] if branch.needs in ("shown", "both") else []
+        conditions += ["known != 0.0"] if branch.needs in ("known", "both") else []
         return [f"if {' and '.join(conditions)}:", *_indented(lines)] if conditions else lines
 
     # ------------------------------------------------------------------ choices

@@ -86,7 +86,8 @@ class Stepper:
         for name, value in self._let:
             context[name] = self._wide(value(context))
         rules = [holds(c, columns | {"reward": received[:, 0]}) for c in self._model.conditions]
-        masks = {"chosen": chosen & there, "unchosen": ~chosen & there, "shown": shown, "known": known}
+        masks = {"chosen": chosen & there, "unchosen": ~chosen & there}
+        masks |= {"shown": shown, "known": known, "both": shown & known}
         for line, functions in self._lines:
             used = there if line.rule is None else there & np.reshape(rules[line.rule], (-1, 1))
             if line.everywhere is not None:

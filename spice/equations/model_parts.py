@@ -15,6 +15,12 @@ WHERE = {  # with how it reads
 }
 SIGNALS = ("reward", "outcome", "chosen", "known", "option", "n_actions")  # of the trial; their names are taken
 LAGGED = ("reward", "outcome", "chosen")  # those that are also known of earlier trials
+NEEDS = {  # what a line must know, by whether it reads the own outcome, and the reward
+    (False, False): None,
+    (False, True): "known",
+    (True, False): "shown",
+    (True, True): "both",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,8 @@ class Branch(NamedTuple):
     ----------
     expression : sympy.Expr
         The new value.
-    needs : {None, "known", "shown"}
-        Left out where the reward is not known, or the option's own outcome not shown.
+    needs : {None, "known", "shown", "both"}
+        Left out where the reward is not known, the option's own outcome not shown, or either of them.
     """
 
     expression: sympy.Expr

@@ -8,6 +8,7 @@ import sympy
 from spice.equations.latex import PREVIOUS
 from spice.equations.model_parts import (
     LAGGED,
+    NEEDS,
     SIGNALS,
     WHERE,
     Branch,
@@ -72,8 +73,9 @@ class SymbolicModel:
     the others are minus infinity.
 
     A trial without a choice changes nothing; logits then see reward, outcome, chosen and known as 0. Where a choice was
-    made but its reward is unknown, updates that read it are left out, likewise those that read the option's own outcome
-    where that was not shown (unless they say otherwise, see `Update`).
+    made but its reward is unknown, updates that read it, also in their condition, are left out, likewise those that
+    read the option's own outcome where that was not shown (unless they say otherwise, see `Update`). An update
+    everywhere of a state with cells is carried out in all of them; outcome and chosen are 0 in those not shown.
 
     Raises
     ------
@@ -331,13 +333,15 @@ class SymbolicModel:
             needed = bool(read & {reward, outcome}) if update.needs_outcome is None else update.needs_outcome
             own = Branch(expression, "shown" if needed else None)
         if update.where != "chosen":
-            default = "shown" if outcome in read else "known" if reward in read else None
+            default = NEEDS[outcome in read, reward in read]
             needs = default if update.needs_outcome is None else "shown" if update.needs_outcome else None
             other = Branch(of_own_option(update.expression, {"chosen": sympy.Integer(0)}), needs)
         return Line(update.state, own, other, rule=rule)
 
 
 def _update(given: Any) -> Update:
+        if update.when is not None:
+            read = read | update.when.free_symbols
     if isinstance(given, Update):
         return given._replace(expression=_expression(given.expression), when=_condition(given.when))
     if isinstance(given, (str, sympy.Basic)) or not 3 <= len(given) <= 4:
