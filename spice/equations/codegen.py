@@ -172,12 +172,15 @@ class _Writer:
             return f"{self._blocks[name].offset} + i" if name in same else usual(name)
 
         body = self._set(line.state, branch.expression, index)
+        held = [name for name in sorted(map(str, branch.expression.free_symbols)) if name in self._all.held]
+        copies = [entry for name in held for entry in self._set(name, self._all.held[name], usual)]
+        lines = self._loop(copies) if copies else []
         if _names_in(body) & {"option", "chosen", "brought", *(f"v{k}" for k in range(len(self._model.lagged)))}:
             grouping = self._groupings.index(by)
             inner = [f"here = first == c{grouping}", "i = first + option", *self._ruled(line, branch, body)]
             loop = [f"for first in range(0, {size}, {n}):", *_indented(self._loop(inner, only_here=True))]
-            return loop
-        return self._ruled(line, branch, [f"for i in range({size}):", *_indented(body)])
+            return lines + loop
+        return lines + self._ruled(line, branch, [f"for i in range({size}):", *_indented(body)])
 
     @staticmethod
     def _ruled(line: Line, branch: Branch, lines: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import sympy
 
 from spice.equations.latex import PREVIOUS
+from spice.equations.model_parts import Line
 from spice.equations.parsing import Softmax, symbol
 from spice.equations.parts import cell_name
 from spice.equations.reading import groupings
@@ -66,6 +67,8 @@ class Quantities:
         Intermediate values.
     lines : list of (Line, list of Over)
         Updates, with the functions of all options that they read.
+    held : dict of str to sympy.Symbol
+        Copies of cells that updates read while they change all of them.
     choices : list of Parted
         Logits or probabilities of the options, by kind of trial.
     previous : list of str
@@ -90,12 +93,24 @@ class Quantities:
         self.initial = {name: part([start.xreplace(number)], "").rest[0] for name, start in model.initial.items()}
         lets = {name: value.xreplace(number) for name, value in model.let.items()}
         self.let = {name: part([value], f"let{k}") for k, (name, value) in enumerate(lets.items())}
-        self.lines = [parted_line(line.xreplace(number), f"line{k}") for k, line in enumerate(model.lines())]
+        self.held: dict[str, sympy.Symbol] = {}
+        self.lines = [self._parted(line.xreplace(number), f"line{k}") for k, line in enumerate(model.lines())]
         self.choices = [part(c.expressions, f"choice{k}") for k, c in enumerate(model.choices(n_actions))]
         self.previous = model.uses_previous()
         self._find()
         self.names, self.places = self._called()
         self.blocks, self.size = self._laid_out()
+
+    def _parted(self, line: Line, name: str) -> tuple[Line, list[Over]]:
+        """A line; where it sets all cells, it reads copies of those that it names: they change on the way."""
+        line, overs = parted_line(line, name)
+        if line.everywhere is None:
+            return line, overs
+        cells = [symbol(cell_name(line.state, levels)) for levels in self._levels(line.state)]
+        read = [cell for cell in cells if cell in line.everywhere.expression.free_symbols]
+        copies = {cell: symbol(f"{name}.cell{k}") for k, cell in enumerate(read)}
+        self.held |= {copy.name: cell for cell, copy in copies.items()}
+        return line.xreplace(copies), overs
 
     def _find(self) -> None:
         """All quantities and how they are set."""
@@ -108,6 +123,8 @@ class Quantities:
             flow.add(PREVIOUS + name, name)
         for name, parted in self.let.items():
             flow.add(name, *parted.rest)
+        for name, cell in self.held.items():
+            flow.add(name, cell)
         for line, _ in self.lines:
             branches = [b for b in (line.chosen, line.unchosen, line.everywhere) if b is not None]
             flow.add(line.state, *(branch.expression for branch in branches))
