@@ -77,7 +77,7 @@ def _states(model: "SymbolicModel") -> Iterator[str]:
 
 def _symbols(model: "SymbolicModel") -> Iterator[str]:
     known = [*SIGNALS, *model.states, *(PREVIOUS + name for name in model.states), *model.parameters, *model.inputs]
-    known += [*model.shown, *(f"{name}_lag{n}" for name, n in model.lagged)]
+    known += [*model.shown, *(f"{name}_lag{n}" for name, n in model.lags(model.expressions()))]
     above: list[str] = []
     for name, value in model.let.items():
         yield from _unknown(f"let ({name})", [value], [*known, *above])

@@ -86,7 +86,8 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     signals |= {name: column[..., None] for name, column in columns.items()}
     lagged = np.zeros((*outcome.shape, len(model.lagged)))
     for k, (name, n) in enumerate(model.lagged):
-        lagged[:, n:, :, k] = np.where(observed[..., None], np.nan_to_num(signals[name]), 0.0)[:, :-n]
+        own = np.where(observed[..., None], np.nan_to_num(signals[name]), 0.0)
+        lagged[:, n:, :, k] = own[:, : max(own.shape[1] - n, 0)]
     held = [holds(condition, columns | {"reward": np.nan_to_num(reward)}) for condition in model.conditions]
     kinds = [choices.when for choices in model.choices(n_actions)]
     offered = np.ones(outcome.shape, bool)

@@ -1,6 +1,6 @@
 """A whole model as expressions: what each trial does to the states, and the choices that follow from them."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -20,8 +20,8 @@ from spice.equations.model_parts import (
     read_lag,
 )
 from spice.equations.parsing import parse_condition, parse_expression, symbol
-from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.equations.parts import of_own_option
+from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.resources.agents import Seed
 from spice.resources.columns import NEXT
 
@@ -66,8 +66,9 @@ class SymbolicModel:
     inputs they know ``reward`` (received), ``outcome`` (the option's own; 0 where it was not shown), ``chosen``
     (1 for the chosen option, 0 for others), ``known`` (1 where the reward is known, else 0), ``option`` (its number)
     and ``n_actions`` (how many options are on offer). ``reward_lag1`` is the reward one trial earlier; likewise for
-    outcome, chosen and inputs, and further back. Trials without a choice count; 0 before the session's start, and where
-    the earlier trial had no choice or its outcome was unknown.
+    outcome, chosen and inputs, and further back; of what is shown before the choice, logits count back from the coming
+    trial. Trials without a choice count; 0 before the session's start, and where the earlier trial had no choice or its
+    outcome was unknown.
 
     Where the data have columns ``available_0``, ``available_1``, ... that say which options are on offer, the logits of
     the others are minus infinity.
@@ -129,7 +130,7 @@ class SymbolicModel:
         """
         if self.n_actions not in (None, n_actions):
             raise ConfigError(f"the model has logits for {self.n_actions} options, but the data have {n_actions}.")
-        coming = {symbol(name): symbol(NEXT + name) for name in self.shown}
+        coming = self._coming()
         found = []
         for when, part in self.given_choices.items():
             own = part if isinstance(part, tuple) else (part,) * n_actions
@@ -165,11 +166,17 @@ class SymbolicModel:
 
     @property
     def lagged(self) -> tuple[tuple[str, int], ...]:
-        """Signals of earlier trials that are read: name and how many trials back."""
+        """Signals of earlier trials that are read: name and how many trials back from the one that was last."""
+        choices = self.lags(self.with_let(entry) for entry in self._each_choice())
+        updates = self.lags([*self.let.values(), *(update.expression for update in self.updates)])
+        return tuple(sorted(updates | {(name, n - (name in self.shown)) for name, n in choices}))
+
+    def lags(self, expressions: Iterable[sympy.Expr]) -> set[tuple[str, int]]:
+        """Names such as ``reward_lag2`` in expressions: the signals, and how many trials back."""
         own = {*self.states, *self.parameters, *self.columns, *self.let}
-        names = {s.name for e in self.expressions() for s in e.free_symbols} - own
-        found = [read_lag(name, self.columns) for name in names]
-        return tuple(sorted(lag for lag in found if lag is not None))
+        names = {s.name for e in expressions for s in e.free_symbols} - own
+        found = [read_lag(name, (*self.inputs, *self.shown)) for name in names]
+        return {lag for lag in found if lag is not None}
 
     def n_cells(self, state: str) -> int:
         """Number of cells of a state: combinations of the levels that it has values for."""
@@ -191,8 +198,7 @@ class SymbolicModel:
         """All expressions but start values and conditions."""
         yield from self.let.values()
         yield from (update.expression for update in self.updates)
-        for part in self._choice_parts():
-            yield from part if isinstance(part, tuple) else [part]
+        yield from self._each_choice()
 
     def values(self, participant: Hashable = None) -> dict[str, float]:
         """Values of the parameters for one participant.
@@ -320,10 +326,22 @@ class SymbolicModel:
         given = [part for part in (self.logits, self.probabilities) if part is not None]
         return [entry for part in given for entry in (part.values() if isinstance(part, dict) else [part])]
 
+    def _each_choice(self) -> Iterator[sympy.Expr]:
+        for part in self._choice_parts():
+            yield from part if isinstance(part, tuple) else [part]
+
+    def _coming(self) -> dict[sympy.Symbol, sympy.Symbol]:
+        """What stands in logits for what is shown: the coming trial's; one trial before that is the last trial."""
+        coming = {symbol(name): symbol(NEXT + name) for name in self.shown}
+        lags = self.lags(self.with_let(entry) for entry in self._each_choice())
+        return coming | {symbol(f"{s}_lag{n}"): symbol(f"{s}_lag{n - 1}") for s, n in lags if s in self.shown}
+
     def _line(self, update: Update) -> Line:
         outcome, reward = symbol("outcome"), symbol("reward")
         read = self.with_let(update.expression).free_symbols
         rule = None if update.when is None else self.conditions.index(update.when)
+        if update.when is not None:
+            read = read | update.when.free_symbols
         if update.where == "everywhere" and self.states[update.state].by:
             needs = "known" if reward in read and update.needs_outcome is None else None
             return Line(update.state, everywhere=Branch(update.expression, needs), rule=rule)
@@ -340,8 +358,6 @@ class SymbolicModel:
 
 
 def _update(given: Any) -> Update:
-        if update.when is not None:
-            read = read | update.when.free_symbols
     if isinstance(given, Update):
         return given._replace(expression=_expression(given.expression), when=_condition(given.when))
     if isinstance(given, (str, sympy.Basic)) or not 3 <= len(given) <= 4:
