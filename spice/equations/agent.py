@@ -85,16 +85,22 @@ class SymbolicAgent(Agent):
                 f"the model reads {', '.join(self.model.shown)}, shown before the choice: tell the agent of the first "
                 "trial by update(nan, [nan, ...], next_name=...), or simulate in a task that shows it."
             )
-        return self._columns if self._available is None else self._columns | {"offered": self._available}
+        return self._columns
 
     def _logits(self) -> np.ndarray:
         if self.model.probabilities is None:
-            return np.nan_to_num(self._stepper.choice_values(self._choices())[0])
+            return np.nan_to_num(self._stepper.choice_values(self._choices(), self._available)[0])
         with np.errstate(divide="ignore"):
-            return np.log(self._stepper.probabilities(self._choices()))
+            return np.log(self._given_probs())
 
     def _probs(self) -> np.ndarray:
-        return super()._probs() if self.model.probabilities is None else self._stepper.probabilities(self._choices())
+        return super()._probs() if self.model.probabilities is None else self._given_probs()
+
+    def _given_probs(self) -> np.ndarray:
+        """Those of a model that gives probabilities; all alike where it does not model the choice."""
+        found = self._stepper.probabilities(self._choices(), self._available)
+        offered = np.ones(found.shape, bool) if self._available is None else self._available
+        return np.where(np.isnan(found).all(1, keepdims=True), offered / offered.sum(1, keepdims=True), found)
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
         return self._stepper.in_coming_cell(state, self._columns)

@@ -9,13 +9,14 @@ import sympy
 from spice.equations.latex import PREVIOUS
 from spice.equations.model_parts import Branch, Line
 from spice.equations.parsing import MaxActions, Softmax, SumActions
-from spice.equations.parts import cell_name, cells_as_symbols, over_actions_inside_out, without_kinks
+from spice.equations.parts import cell_name, cells_as_symbols, numpy_function, over_actions_inside_out, without_kinks
 from spice.equations.reading import cell_number, holds, kind_of_choice, read_trials
 from spice.equations.symbolic import SymbolicModel
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 
 Values = dict[str, np.ndarray]
+OFFERED = "on offer"  # among values by name; no name that a model could use
 
 
 class Stepper:
@@ -96,13 +97,15 @@ class Stepper:
                 self._update_cell(line, functions, context, masks, used, cells)
             context |= self._values_of(line.state, cells[line.state])
 
-    def choice_values(self, columns: Values) -> tuple[np.ndarray, np.ndarray]:
+    def choice_values(self, columns: Values, offered: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Logits or probabilities of the coming choice, and the number of their kind.
 
         Parameters
         ----------
         columns : dict of str to np.ndarray of shape (n_sessions,)
             As in `learn`; read are those of the coming trial.
+        offered : np.ndarray of bool, shape (n_sessions, n_actions), optional
+            Options on offer; by default all.
 
         Returns
         -------
@@ -112,8 +115,8 @@ class Stepper:
             -1 there.
         """
         read = {name: self._wide(columns[name][:, None]) for name in self._model.columns}
-        offered = columns.get("offered", np.ones((self._n_sessions, self._n_actions), bool))
-        context = self._context(read, self._cells(columns, NEXT)) | {"offered": offered}
+        offered = self._all_offered(offered)
+        context = self._context(read, self._cells(columns, NEXT)) | {OFFERED: offered}
         context["n_actions"] = self._wide(offered.sum(1, keepdims=True))
         kind = kind_of_choice([when for when, _ in self._choices], columns, (self._n_sessions,))
         found = np.full((self._n_sessions, self._n_actions), np.nan)
@@ -122,10 +125,10 @@ class Stepper:
             found = np.where(kind[:, None] == k, values, found)
         return found, kind
 
-    def probabilities(self, columns: Values) -> np.ndarray:
+    def probabilities(self, columns: Values, offered: np.ndarray | None = None) -> np.ndarray:
         """Probabilities of the coming choice, shape (n_sessions, n_actions); arguments as for `choice_values`."""
-        values, _ = self.choice_values(columns)
-        offered = columns.get("offered", np.ones(values.shape, bool))
+        values, _ = self.choice_values(columns, offered)
+        offered = self._all_offered(offered)
         if self._model.probabilities is not None:
             return np.where(offered, values, 0.0)
         return _softmax(values, offered)
@@ -138,6 +141,9 @@ class Stepper:
 
     def _wide(self, value: Any) -> np.ndarray:
         return np.broadcast_to(np.asarray(value, float), (self._n_sessions, self._n_actions))
+
+    def _all_offered(self, offered: np.ndarray | None) -> np.ndarray:
+        return np.ones((self._n_sessions, self._n_actions), bool) if offered is None else offered
 
     def _cells(self, columns: Values, prefix: str) -> dict[str, np.ndarray]:
         cells = {}
@@ -216,7 +222,7 @@ def run_symbolic(model: SymbolicModel, dataset: DatasetRNN, values: Mapping[str,
     for t in range(trials.choice.shape[1]):
         columns = {name: trials.inputs[:, t, k] for k, name in enumerate(model.columns)}
         stepper.learn(trials.choice[:, t], trials.outcome[:, t], columns)
-        found[:, t] = stepper.choice_values(columns | {"offered": trials.offered[:, t]})[0]
+        found[:, t] = stepper.choice_values(columns, trials.offered[:, t])[0]
     return found
 
 
@@ -233,7 +239,7 @@ class _Expression:
         here = dict(values if shown is None else shown)
         for name, kind, function in self._over:
             inner = np.broadcast_to(function(here), here["option"].shape)
-            here[name] = np.broadcast_to(_OVER[kind](inner, here.get("offered")), inner.shape)
+            here[name] = np.broadcast_to(_OVER[kind](inner, here.get(OFFERED)), inner.shape)
         over = {name: here[name] if shown is None else here[name][:, None] for name, *_ in self._over}
         return self._rest({**values, **over})
 
@@ -262,11 +268,10 @@ def _functions(line: Line) -> dict[str, _Expression]:
 
 
 def _function(expression: sympy.Expr) -> Callable[[Values], Any]:
-    arguments = sorted(expression.free_symbols, key=lambda entry: entry.name)
-    function = sympy.lambdify(arguments, without_kinks(expression), "numpy")
+    names, function = numpy_function(without_kinks(expression))
 
     def evaluate(values: Values) -> Any:
         with np.errstate(all="ignore"):
-            return function(*(values[entry.name] for entry in arguments))
+            return function(*(values[name] for name in names))
 
     return evaluate

@@ -43,6 +43,16 @@ def cells_as_symbols(expression: sympy.Expr) -> sympy.Expr:
     return expression.xreplace({e: sympy.Symbol(cell_name(str(e.args[0]), e.args[1:])) for e in cells})
 
 
+def numpy_function(expression: sympy.Basic) -> tuple[list[str], Callable]:
+    """An expression as a function of arrays, and the names of its arguments.
+
+    In the function they have other names: a parameter called "greater" would hide the function of numpy.
+    """
+    read = sorted(expression.free_symbols, key=lambda entry: entry.name)
+    own = {entry: sympy.Symbol(f"argument_{k}") for k, entry in enumerate(read)}
+    return [entry.name for entry in read], sympy.lambdify(list(own.values()), expression.xreplace(own), "numpy")
+
+
 def cell_name(state: str, levels: Sequence[Any]) -> str:
     """How a state's value in one cell is written."""
     return f"{state}[{', '.join(map(str, levels))}]"

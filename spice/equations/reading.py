@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import sympy
 
+from spice.equations.parts import numpy_function
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import DataError, join_problems
 from spice.resources.columns import NEXT
@@ -118,8 +119,8 @@ def kind_of_choice(conditions: Sequence[sympy.Basic | None], columns: dict[str, 
 
 def holds(condition: sympy.Basic, columns: dict[str, np.ndarray]) -> np.ndarray:
     """Where a condition on columns is fulfilled."""
-    symbols = sorted(condition.free_symbols, key=lambda entry: entry.name)
-    return np.asarray(sympy.lambdify(symbols, condition, "numpy")(*(columns[s.name] for s in symbols)), bool)
+    names, function = numpy_function(condition)
+    return np.asarray(function(*(columns[name] for name in names)), bool)
 
 
 def _cells(model: SymbolicModel, columns: dict[str, np.ndarray], prefix: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,176 @@
+"""What a line of a model means, by hand: of one session of two or three options, trial by trial."""
+
+import re
+
+import numpy as np
+import pytest
+
+from spice.equations import Parameter, State, SymbolicModel, compiled, softmax_kernel
+from spice.equations.evaluate import run_symbolic
+from spice.inference.general.generated import GeneratedLikelihood
+from spice.resources.dataset import DatasetRNN
+
+NAN = np.nan
+
+
+def session(choices, outcomes, **columns) -> DatasetRNN:
+    """One session; shown columns have one value more, that of the choice after the last trial."""
+    choices, outcomes = np.array(choices), np.array(outcomes, float)
+    one_hot = np.eye(outcomes.shape[1])[np.maximum(choices, 0)]
+    one_hot[choices < 0] = NAN
+    names, further = [], []
+    for name, values in columns.items():
+        shown = len(values) > len(choices)
+        names += [name, f"next_{name}"] if shown else [name]
+        further += [values[:-1], values[1:]] if shown else [values]
+    tail = np.stack([*further, np.zeros(len(choices))], -1)
+    xs = np.concatenate([one_hot, outcomes, tail], -1)[None]
+    ys = np.concatenate([one_hot[1:], one_hot[:1]])[None]
+    return DatasetRNN(xs, ys, [*names, "participant"])
+
+
+def logits(model: SymbolicModel, data: DatasetRNN, **values) -> np.ndarray:
+    return run_symbolic(model, data, values)[0]
+
+
+@pytest.fixture
+def plain_kernels(monkeypatch):
+    """Generated code as plain Python: nothing is compiled."""
+
+    def load(source: str, name: str):
+        source = source.replace("from numba import njit", "njit = lambda **_: lambda f: f")
+        space = {"softmax": softmax_kernel.softmax.py_func}
+        exec(re.sub(r"from spice.equations.softmax_kernel.*", "", source), space)
+        return space[name]
+
+    monkeypatch.setattr(compiled, "load_function", load)
+
+
+def check_kernels(model: SymbolicModel, data: DatasetRNN) -> None:
+    """All orders against plain NumPy, derivatives against central differences."""
+    values = np.array([list(model.values().values())])
+    expected = run_symbolic(model, data, model.values())
+    expected = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+    likelihood, h = GeneratedLikelihood(model, data, 1), 1e-5
+    np.testing.assert_allclose(likelihood.probabilities(values), expected, rtol=1e-12)
+    nll = -np.log(expected[data.ys.numpy() == 1]).sum()
+    found, first = likelihood(values), likelihood.gradient(values)
+    np.testing.assert_allclose([found.nll[0], first[0][0]], nll, rtol=1e-12)
+    for k in range(values.shape[1]):
+        step = h * np.eye(values.shape[1])[[k]]
+        above, below = likelihood(values + step), likelihood(values - step)
+        np.testing.assert_allclose(first[1][0, k], (above.nll - below.nll)[0] / (2 * h), rtol=1e-6, atol=1e-8)
+        curve = (above.gradient - below.gradient)[0] / (2 * h)
+        np.testing.assert_allclose(found.hessian[0, k], curve, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found.gradient, first[1], rtol=1e-12)
+
+
+# ---------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    "name", ["greater", "select", "nan", "offered", "numpy", "x0", "t0", "option_", "best", "E", "I"]
+)
+def test_names_hide_nothing(name, plain_kernels):
+    """Names of numpy's functions and of what generated code calls its own."""
+    data = session([0, 1, 1, 0], [[1, NAN], [NAN, 0], [NAN, 1], [0, NAN]], **{f"in_{name}": [1, 0, 1, 1]})
+    model = SymbolicModel(
+        states={"q": State(name)},
+        updates=[("q", "chosen", f"q + where(q > 0.5, {name}, 0.5) * (reward - q) * in_{name}", f"in_{name} > 0")],
+        logits=f"softmax({name} * q) + max(q, 0.1)",
+        parameters={name: Parameter(value=0.6)},
+        inputs=[f"in_{name}"],
+    )
+    q = [[0.84, 0.6], [0.84, 0.6], [0.84, 0.84], [0.336, 0.84]]
+    weights = np.exp(0.6 * np.array(q))
+    np.testing.assert_allclose(logits(model, data, **{name: 0.6}), weights / weights.sum(1, keepdims=True) + q)
+    check_kernels(model, data)
+
+
+# ---------------------------------------------------------------------- what reads all options
+
+
+def test_sums_in_a_line_see_each_option_as_it_is():
+    """The line is the chosen option's or another's; what it sums is each option's own."""
+    outcomes = [[1, 0.5], [0.2, 0.6], [0.4, 0.3]]
+    data = session([0, 1, 0], outcomes)
+    model = SymbolicModel(
+        states={"a": State(), "b": State(), "c": State()},
+        updates=[
+            ("a", "chosen", "sum_actions((2 - chosen) * (option + 1)) + chosen"),
+            ("b", "chosen", "outcome / sum_actions(outcome)"),
+            ("c", "unchosen", "outcome - max_actions(outcome * (1 - chosen)) + sum_actions(chosen)"),
+        ],
+        logits="a + 100 * b + 10000 * c",
+    )
+    share = [1 / 1.5, 0.6 / 0.8, 0.4 / 0.7]
+    found = logits(model, data)
+    np.testing.assert_allclose(found[0], [6 + 100 * share[0], 10000])
+    np.testing.assert_allclose(found[1], [6 + 100 * share[0] + 10000, 5 + 100 * share[1] + 10000])
+    np.testing.assert_allclose(found[2], [6 + 100 * share[2] + 10000, 5 + 100 * share[1] + 10000])
+
+
+def test_cells_of_a_state_that_changes_in_all_of_them(plain_kernels):
+    """Every cell reads what the others were before the line."""
+    data = session([0, 1, 0], [[1, NAN], [NAN, 0], [0.5, NAN]], place=[0, 2, 1, 0])
+    model = SymbolicModel(
+        shown={"place": 3},
+        states={"q": State(0.5, by="place")},
+        updates=[
+            ("q", "chosen", "q + alpha * (reward - q)"),
+            ("q", "everywhere", "q + alpha * q[0] + 0.1 * q[1]**2 * option"),
+        ],
+        logits="q + q[2]",
+        parameters={"alpha": Parameter(value=0.4)},
+    )
+    q, expected = np.full((3, 2), 0.5), []
+    for here, choice, reward, coming in [(0, 0, 1, 2), (2, 1, 0, 1), (1, 0, 0.5, 0)]:
+        q[here, choice] += 0.4 * (reward - q[here, choice])
+        q = q + 0.4 * q[0] + 0.1 * q[1] ** 2 * np.arange(2)
+        expected.append(q[coming] + q[2])
+    np.testing.assert_allclose(logits(model, data, alpha=0.4), expected)
+    check_kernels(model, data)
+
+
+# ---------------------------------------------------------------------- what is not known
+
+
+def test_lines_are_left_out_where_their_condition_is_not_known():
+    data = session([0, 0, 0], [[0, NAN], [NAN, NAN], [1, NAN]])
+    model = SymbolicModel(
+        states={"lost": State(), "won": State()},
+        updates=[("lost", "chosen", "lost + 1", "reward == 0"), ("won", "everywhere", "won + 1", "reward > 0")],
+        logits="lost + 10 * won",
+    )
+    np.testing.assert_array_equal(logits(model, data), [[1, 0], [1, 0], [11, 10]])
+
+
+def test_lines_need_all_that_they_read(plain_kernels):
+    """The other option's outcome may be shown where the own one is unknown."""
+    data = session([0, 0, 0], [[0.5, 0.25], [NAN, 1], [0.5, NAN]])
+    model = SymbolicModel(
+        states={"q": State()},
+        updates=[("q", "unchosen", "q + alpha * (outcome - reward)")],
+        logits="q",
+        parameters={"alpha": Parameter(value=2.0)},
+    )
+    np.testing.assert_array_equal(logits(model, data, alpha=2.0), [[0, -0.5]] * 3)
+    check_kernels(model, data)
+
+
+# ---------------------------------------------------------------------- what was shown
+
+
+def test_what_was_shown_earlier_counts_back_from_the_trial_that_reads_it(plain_kernels):
+    """In updates from the trial itself, in logits from the coming one, as what is shown itself."""
+    data = session([0, 1, -1, 0], [[1, NAN], [NAN, 1], [NAN, NAN], [1, NAN]], cue=[1, 2, 1, 2, 0])
+    model = SymbolicModel(
+        shown={"cue": 3},
+        states={"q": State()},
+        updates=[("q", "everywhere", "10 * cue + cue_lag1")],
+        logits="weight * (q + 0.1 * cue + 0.01 * cue_lag1 + 0.001 * cue_lag2) * (1 - 0.1 * option)",
+        parameters={"weight": Parameter(value=1.0)},
+    )
+    expected = [10.21, 21.121, 21.202, 20.020]  # in the third trial nothing was chosen
+    np.testing.assert_allclose(logits(model, data, weight=1.0)[:, 0], expected)
+    check_kernels(model, data)
