@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.errors import ConvergenceWarning, DataError, IdentificationWarning, join_problems
 from spice.inference.fitting.anderson import Extrapolation
+from spice.inference.fitting.em_settings import check_settings
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
 from spice.inference.fitting.population import Design, Population, design_matrix
 from spice.inference.fitting.scoring import Guess, improved, precisions
@@ -33,7 +34,6 @@ from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.uncertainty import Uncertainty, standardised
 from spice.inference.general.generated import Exact
 
-COVARIANCES = ("full", "diagonal")
 FIRST, LATER, LAST = 20, 3, 100  # Newton steps at most: in the first E step, in later ones, to the end
 LEAST_SD = 1e-3  # of the starting one: people who do not differ would otherwise make the covariance singular
 FAR = 0.2  # change in an iteration, in units, up to which steps foretell the next ones
@@ -173,12 +173,11 @@ def fit_em(
     Raises
     ------
     ConfigError
-        If ``covariance`` is something else.
+        If settings cannot be; all problems are listed.
     DataError
         If too few people have data, regressors do not fit, or the likelihood is nowhere finite for somebody.
     """
-    if covariance not in COVARIANCES:
-        raise ConfigError(f"covariance must be 'full' or 'diagonal', not {covariance!r}.")
+    check_settings(scale, covariance, start, skewness, tolerance, n_starts, max_iterations, seed)
     labels = list(likelihood.participants if labels is None else labels)
     design = design_matrix(regressors, labels)
     n_trials = np.asarray(likelihood.n_scored())
