@@ -11,6 +11,11 @@ from spice.errors import ConfigError, DataError, join_problems
 from spice.resources.arguments import in_words
 from spice.resources.columns import Columns
 
+READ_TABLES = (
+    "files and tables are read by spice.utils.convert_dataset.convert_dataset, which is told the names of their "
+    "columns."
+)
+
 
 class DatasetRNN:
     """Sessions of trials: who chose what, and what came of it.
@@ -74,11 +79,8 @@ class DatasetRNN:
         """
         if isinstance(xs, DatasetRNN):
             return xs if ys is None else xs.replace(xs.xs, ys)
-        if isinstance(xs, (str, os.PathLike)) or hasattr(xs, "columns"):
-            raise DataError(
-                "files and tables are read by spice.utils.convert_dataset.convert_dataset, which is told the names of "
-                "their columns."
-            )
+        if _is_table(xs):
+            raise DataError(READ_TABLES)
         if isinstance(xs, (tuple, list)) and any(map(_is_dataset_or_array_of_all, xs)):
             raise DataError(
                 f"one DatasetRNN is needed, or xs and ys as two arguments, not a {type(xs).__name__} of {len(xs)}; "
@@ -172,6 +174,10 @@ class DatasetRNN:
         )
 
 
+def _is_table(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike)) or (hasattr(given, "columns") and not isinstance(given, DatasetRNN))
+
+
 def check_is_dataset(dataset: Any, user: str) -> None:
     """Check that something is a dataset, for a function that takes nothing else.
 
@@ -180,6 +186,8 @@ def check_is_dataset(dataset: Any, user: str) -> None:
     DataError
         If it is not.
     """
+    if _is_table(dataset):
+        raise DataError(f"{user} needs a DatasetRNN: {READ_TABLES}")
     if not isinstance(dataset, DatasetRNN):
         raise DataError(f"{user} needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not {in_words(dataset)}.")
 

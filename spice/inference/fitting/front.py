@@ -1,10 +1,12 @@
 """The one call that fits a model by any method."""
 
 import importlib.util
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.errors import ConfigError, DataError, IdentificationWarning, did_you_mean, join_problems
+from spice.inference.fitting.likelihoods import no_model
 from spice.inference.fitting.objective import Objective, objective
 from spice.inference.fitting.stability import warn_unstable
 from spice.resources.arguments import in_words, is_whole
@@ -65,6 +67,8 @@ def fit(
     -----
     ConvergenceWarning
         If somebody's optimum was not reached, or draws are not to be trusted.
+    IdentificationWarning
+        If a population is to be sampled from one participant.
     StabilityWarning
         If estimates let a state grow from trial to trial.
     """
@@ -72,7 +76,12 @@ def fit(
     problems = _problems(model, method, pooling, settings)
     if problems:
         raise ConfigError(join_problems("The model cannot be fitted", problems))
+    if not dataset.n_scored:
+        raise DataError("there is no choice to predict: ys holds none, or the first choice of a session is its only.")
     pooling = pooling or _default_pooling(model, dataset, method)
+    if method == "nuts" and pooling == "partial" and len(dataset.participants[dataset.scored.any(1)].unique()) == 1:
+        text = "there is one participant with choices: a population's mean and spread are what its priors say; use "
+        warnings.warn(text + 'pooling="none".', IdentificationWarning, stacklevel=2)
     result = _method(method)(model, dataset, pooling, settings)
     warn_unstable(result)
     return result
@@ -80,12 +89,12 @@ def fit(
 
 def _problems(model: Any, method: Any, pooling: Any, settings: dict[str, Any]) -> list[str]:
     problems = []
-    if not hasattr(model, "parameters"):
-        problems.append(f"the model must be a SymbolicModel, not {in_words(model)}.")
+    if not isinstance(getattr(model, "parameters", None), Mapping):
+        problems.append(no_model(model))
     elif not model.parameters:
         problems.append("the model has no parameters to estimate.")
     if not isinstance(method, str) or method not in METHODS:
-        near = did_you_mean(str(method), list(METHODS))
+        near = did_you_mean(str(method).lower(), list(METHODS))
         return [*problems, f"there is no method {in_words(method)}{near}; choose one of {', '.join(METHODS)}."]
     if pooling is not None and (not isinstance(pooling, str) or pooling not in POOLING):
         near = did_you_mean(str(pooling), POOLING)

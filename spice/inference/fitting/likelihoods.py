@@ -1,5 +1,6 @@
 """What is fitted: the likelihood of a model's choices, by participant or of all together."""
 
+import inspect
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,7 +69,17 @@ def likelihood_of(model: Any, dataset: DatasetRNN, n_threads: int | None = None)
         return StepLikelihood(model, dataset, n_threads)
     if isinstance(model, SymbolicModel):
         return GeneratedLikelihood(model, dataset, n_threads)
-    raise ConfigError(f"the model must be a SymbolicModel or a CompiledModel, not {in_words(model)}.")
+    raise ConfigError(no_model(model))
+
+
+def no_model(given: Any) -> str:
+    """Say that something is no model, and how to make one of it."""
+    advice = ""
+    if inspect.isfunction(given):
+        advice = f": call it, {given.__name__}()"
+    elif callable(getattr(given, "symbolic_model", None)) and not isinstance(given, type):
+        advice = ": give its symbolic_model()"
+    return f"the model must be a SymbolicModel or a CompiledModel, not {in_words(given)}{advice}."
 
 
 class Together:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spice.errors import ConvergenceWarning, DataError
+from spice.errors import ConvergenceWarning
 from spice.inference.fitting.curvature import curvature_of, laplace, standard_errors
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.likelihoods import Likelihood, Together, likelihood_of
@@ -73,8 +73,6 @@ def fit_maximum(
     target = Target(likelihood, model.parameters, "none" if method == "mle" else "mode")
     labels = [EVERYBODY] if shared else participant_labels(own, dataset)
     n_scored = likelihood.n_scored()
-    if not n_scored.any():
-        raise DataError("there is no choice to predict: ys holds none, or the first choice of a session is its only.")
     people = np.arange(len(labels)) if method == "map" else np.flatnonzero(n_scored)
     n_starts = len(model.parameters) + STARTS[method] if n_starts is None else n_starts
     theta = np.repeat(spread_starts(model.parameters, n_starts)[None], len(labels), 0)

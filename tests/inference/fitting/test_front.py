@@ -156,7 +156,8 @@ def test_all_problems_at_once(data):
     with pytest.raises(ConfigError) as caught:
         fit("rw", data, pooling="some", n_starts=-1)
     text = str(caught.value)
-    assert "the model must be a SymbolicModel, not 'rw'" in text and "no pooling 'some'" in text and "n_starts" in text
+    assert "the model must be a SymbolicModel or a CompiledModel, not 'rw'" in text
+    assert "no pooling 'some'" in text and "n_starts" in text
     assert text.startswith("The model cannot be fitted:\n  - ")
 
 

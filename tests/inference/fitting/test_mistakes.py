@@ -1,0 +1,89 @@
+"""Mistakes that users make with fits: one clear error each, none from inside a library."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from spice.errors import ConfigError, DataError, IdentificationWarning
+from spice.inference import fit, objective
+from spice.precoded import RescorlaWagnerRNN, rescorla_wagner
+
+
+@pytest.fixture(scope="module")
+def data(tools, people):
+    return tools.dataset_of(people[3:6], ["anna", "ben", "cleo"])
+
+
+# ---------------------------------------------------------------------- what is given in place of model and data
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (RescorlaWagnerRNN, "must be a SymbolicModel or a CompiledModel, not the class RescorlaWagnerRNN."),
+        (rescorla_wagner, "not an object of function: call it, rescorla_wagner()."),
+    ],
+)
+def test_no_model(data, model, message):
+    for call in (fit, objective):
+        with pytest.raises(ConfigError) as caught:
+            call(model, data)
+        assert message in str(caught.value)
+
+
+def test_an_estimator_in_place_of_its_model(data):
+    from spice.estimator import SpiceEstimator
+
+    with pytest.raises(ConfigError, match=r"not SpiceEstimator\(\): give its symbolic_model\(\)"):
+        fit(SpiceEstimator(), data)
+
+
+def test_methods_in_capitals(tools, data):
+    with pytest.raises(ConfigError, match=r"no method 'MAP' \(did you mean 'map'\?\)"):
+        fit(tools.rescorla_wagner(), data, "MAP")
+
+
+@pytest.mark.parametrize("table", ["choices.csv", pd.DataFrame({"choice": [1]})])
+def test_tables_in_place_of_data(tools, table):
+    with pytest.raises(DataError, match="fit needs a DatasetRNN: files and tables are read by spice.utils.convert"):
+        fit(tools.rescorla_wagner(), table)
+
+
+@pytest.mark.parametrize("method", ["mle", "map", "em", "nuts"])
+def test_nothing_to_predict(tools, data, method):
+    nothing = data.replace(data.xs, torch.full_like(data.ys, torch.nan))
+    with pytest.raises(DataError, match="there is no choice to predict"):
+        fit(tools.rescorla_wagner(), nothing, method)
+
+
+@pytest.mark.filterwarnings("ignore:The draws are not to be trusted")  # so few
+def test_a_population_of_one(tools, data):
+    ys = data.ys.clone()
+    ys[1:] = np.nan
+    with pytest.warns(IdentificationWarning, match='one participant with choices.* use pooling="none"'):
+        fit(tools.rescorla_wagner(), data.replace(data.xs, ys), "nuts", "partial", draws=20, tune=100)
+
+
+# ---------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"covariance": "diag"}, "covariance must be 'full' or 'diagonal', not 'diag'"),
+        ({"tolerance": -1}, "tolerance must be a number above 0, not -1"),
+        ({"tolerance": "1e-4"}, "tolerance must be a number above 0"),
+        ({"max_iterations": 0}, "max_iterations must be a whole number from 1 on, not 0"),
+        ({"seed": -1}, "seed must be a whole number from 0 on, not -1"),
+        ({"skewness": "yes"}, "skewness must be True or False, not 'yes'"),
+        ({"start": {"alpha": 0.3}}, "start must be means and standard deviations above 0 of alpha, beta"),
+        ({"start": ([0, 1], [1, 0])}, "start must be means and standard deviations above 0"),
+        ({"start": ([0, 1], "x")}, "start must be means and standard deviations above 0"),
+        ({"start": ([0, 1, 2], [1, 1, 1])}, "start must be means and standard deviations above 0"),
+    ],
+)
+def test_settings_of_em(tools, data, settings, message):
+    with pytest.raises(ConfigError) as caught:
+        fit(tools.rescorla_wagner(), data, "em", **settings)
+    assert str(caught.value).startswith("EM cannot begin: ") and message in str(caught.value)
