@@ -338,13 +338,13 @@ class _EM:
                 f"{self.change:.1e}, {self.scale.names[self.moving]} most, more than tolerance={tolerance:g}; raise "
                 "max_iterations, use covariance='diagonal' or fewer parameters.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=6,  # who called fit
             )
         for problem in self._indistinct():
             warnings.warn(
                 f"the choices {problem}: what EM gives there is where it began; fix one by Parameter(value=...).",
                 IdentificationWarning,
-                stacklevel=3,
+                stacklevel=6,  # who called fit
             )
 
     def _indistinct(self) -> list[str]:

@@ -111,7 +111,7 @@ def fit_nuts(
     _check_starts(densities, likelihood, labels)
     traces = _run(densities, settings)
     result = posterior_result(model, dataset, likelihood, pooling, densities, traces, settings, names, matrix)
-    result.warn(stacklevel=3)
+    result.warn(stacklevel=5)  # who called fit
     return result
 
 
@@ -169,13 +169,14 @@ def _run(densities: Sequence[Any], settings: Settings) -> list[Trace | None]:
             break
     if len(traces) < len(densities) or (traces[-1] is not None and traces[-1].interrupted):
         kept = f"{len(traces)} of {len(densities)} people" if len(densities) > 1 else _size(traces[-1])
-        warnings.warn(f"sampling was interrupted: {kept} are kept.", ConvergenceWarning, stacklevel=3)
+        warnings.warn(f"sampling was interrupted: {kept} are kept.", ConvergenceWarning, stacklevel=5)
     return traces + [None] * (len(densities) - len(traces))
 
 
 def _size(trace: Trace | None) -> str:
     assert trace is not None
-    return f"{trace.draws.shape[1]} draws of {trace.draws.shape[0]} chains"
+    n_chains, n_draws = trace.draws.shape[:2]
+    return f"{n_draws} draws of {n_chains} chain{'s' * (n_chains != 1)}"
 
 
 def _check_starts(densities: Sequence[Any], likelihood: Any, labels: Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,6 +164,12 @@ class PosteriorResult(FitResult):
     def problems(self) -> list[str]:
         """What is bad about the draws, and what to do; nothing if they are good."""
         found, d, s = [], self.diagnostics, self.settings
+        n_chains, n_draws = next(iter(self.posterior.values())).shape[:2]
+        if not _comparable(n_chains, n_draws):
+            found.append(
+                "R-hat is unknown: it compares two or more chains of four or more draws, but there "
+                f"{'is one' if n_chains == 1 else f'are {n_chains}'} of {n_draws:,}. Sample more of them."
+            )
         high = d["r_hat"][d["r_hat"] > R_HAT].sort_values(ascending=False)
         if len(high):
             found.append(
@@ -305,12 +312,21 @@ def _diagnostics(posterior: Mapping[str, np.ndarray], labels: Sequence[Any], reg
     names = [entry for name, values in posterior.items() for entry in variable_labels(name, values, labels, regressors)]
     draws = np.concatenate([values.reshape(*values.shape[:2], -1) for values in posterior.values()], axis=2)
     data = xarray.Dataset({"x": (("chain", "draw", "variable"), draws)})
+    calls = {"r_hat": arviz.rhat} | {
+        f"ess_{method}": partial(arviz.ess, method=method) for method in ("bulk", "tail", "mean")
+    }
+    found = {name: np.full(len(names), np.nan) for name in calls}  # of too few draws, which ArviZ logs
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of too few draws: they show as NaN
-        found = {"r_hat": arviz.rhat(data)} | {
-            f"ess_{method}": arviz.ess(data, method=method) for method in ("bulk", "tail", "mean")
-        }
-    return pd.DataFrame({name: np.asarray(values["x"]) for name, values in found.items()}, index=names)
+        warnings.simplefilter("ignore")
+        for name, call in calls.items():
+            if _comparable(draws.shape[0] if name == "r_hat" else 2, draws.shape[1]):
+                found[name] = np.asarray(call(data)["x"])
+    return pd.DataFrame(found, index=names)
+
+
+def _comparable(n_chains: int, n_draws: int) -> bool:
+    """Whether ArviZ computes R-hat of them."""
+    return n_chains >= 2 and n_draws >= 4
 
 
 def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missing: np.ndarray, pooling: str, labels):
@@ -320,7 +336,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
     every = {name for name in diagnostics.index if "[" not in name or "_effect[" in name}
     shared: tuple[set, set] = (set(), every)  # with pooling "complete" they are everybody's own
     population = [name for name in diagnostics.index if name in every & {*bad_hat, *bad_ess}]
-    found = []
+    unknown, found = bool(diagnostics["r_hat"].isna().all()), []
     for place, label in enumerate(labels):
         if pooling != "complete" and missing[place]:
             found.append("interrupted before there were draws")
@@ -330,6 +346,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
             return ", ".join(name for name in names if name.endswith(end) or name in shared[pooling == "complete"])
 
         notes = [NO_TRIALS] if n_trials[place] == 0 else []
+        notes += ["R-hat unknown: too few chains or draws"] if unknown else []
         notes += [f"R-hat above {R_HAT}: {own(bad_hat)}"] if own(bad_hat) else []
         notes += [f"few effective draws: {own(bad_ess)}"] if own(bad_ess) else []
         notes += (

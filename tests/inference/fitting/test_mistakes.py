@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from spice.errors import ConfigError, DataError, IdentificationWarning
+from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
 from spice.inference import fit, objective
 from spice.precoded import RescorlaWagnerRNN, rescorla_wagner
 
@@ -87,3 +87,23 @@ def test_settings_of_em(tools, data, settings, message):
     with pytest.raises(ConfigError) as caught:
         fit(tools.rescorla_wagner(), data, "em", **settings)
     assert str(caught.value).startswith("EM cannot begin: ") and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"draws": 1}, "there are 4 of 1"), ({"draws": 3}, "there are 4 of 3"), ({"chains": 1}, "there is one of 500")],
+)
+def test_too_little_for_diagnostics(tools, data, settings, told, caplog):
+    settings = {"draws": 500, "tune": 100} | settings
+    with pytest.warns(ConvergenceWarning, match=f"R-hat is unknown.*{told}") as caught:
+        result = fit(tools.rescorla_wagner(), data, "nuts", "complete", **settings)
+    assert not result.converged.any() and result.reason.str.startswith("R-hat unknown").all()
+    assert not caplog.records  # of ArviZ
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_warnings_of_em_point_to_the_call(tools, people):
+    data = tools.dataset_of(people)
+    with pytest.warns(ConvergenceWarning, match="EM did not converge") as caught:
+        fit(tools.rescorla_wagner(), data, "em", max_iterations=1)
+    assert [warning.filename for warning in caught] == [__file__]
