@@ -3,6 +3,7 @@
 import keyword
 from collections.abc import Iterable, Iterator
 from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import sympy
@@ -94,7 +95,8 @@ def _symbols(model: "SymbolicModel") -> Iterator[str]:
 def _unknown(place: str, expressions: Iterable[sympy.Basic], known: list[str]) -> Iterator[str]:
     unknown = sorted({s.name for e in expressions for s in e.free_symbols if s.name not in known})
     for name in unknown:
-        yield f"{name!r} in {place} is not known{did_you_mean(name, known)}; known are {', '.join(known)}."
+        near = did_you_mean(name, known) or " (a column of the data? name it in inputs=[...] or shown={...})"
+        yield f"{name!r} in {place} is not known{near}; known are {', '.join(known)}."
 
 
 def _conditions(model: "SymbolicModel") -> Iterator[str]:
@@ -127,12 +129,19 @@ def _parameters(model: "SymbolicModel") -> Iterator[str]:
     for name, parameter in model.parameters.items():
         if name not in used:
             yield f"the parameter {name!r} is never used; remove it."
+        if not isinstance(parameter, Parameter):
+            yield f"the parameter {name!r} must be a Parameter, such as Parameter(low=0, high=1), not {parameter!r}."
+            continue
         yield from parameter_problems(name, parameter)
 
 
 def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
     """What is wrong with a parameter's bounds, scale and priors."""
     low, high = parameter.low, parameter.high
+    wrong = [bound for bound in (low, high) if not (bound is None or (isinstance(bound, Real) and bound == bound))]
+    if wrong:
+        yield f"the parameter {name!r} has the bound {wrong[0]!r}; give a number, or None for no bound."
+        return
     if low is not None and high is not None and not low < high:
         yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
     if parameter.scale not in ("unconstrained", "natural"):

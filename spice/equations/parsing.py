@@ -1,13 +1,16 @@
 """Expressions from text: Python's ``ast`` against a whitelist, node by node into sympy; text is never evaluated."""
 
 import ast
+import keyword
 import math
+import re
 from collections.abc import Callable
 
 import sympy
 
 from spice.errors import ConfigError
 
+JOINING = ("and", "or", "not")
 LONGEST = 20_000  # characters; a discovered equation has some hundreds
 
 
@@ -133,7 +136,11 @@ def _parse(text: str) -> sympy.Basic:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{text!r} cannot be read as an expression: check its parentheses and operators.") from error
+        taken = [f"{word!r}" for word in re.findall(r"\w+", text) if keyword.iskeyword(word) and word not in JOINING]
+        advice = "check its parentheses and operators"
+        if taken:
+            advice = f"{taken[0]} is a word of Python; choose another name"
+        raise ConfigError(f"{text!r} cannot be read as an expression: {advice}.") from error
 
 
 def _read(node: ast.AST, text: str) -> sympy.Basic:
@@ -167,6 +174,10 @@ def _read(node: ast.AST, text: str) -> sympy.Basic:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             return _call(name, arguments, text)
     part = ast.get_source_segment(text.strip(), node) if isinstance(node, ast.expr) else None
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        raise ConfigError(f"{part} in {text!r} is text; levels are codes 0, 1, ... in the order of dataset.labels.")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+        raise ConfigError(f"{part!r} in {text!r} has a ^: powers are written **.")
     raise ConfigError(
         f"{part or type(node).__name__!r} in {text!r} is not understood; expressions are made of numbers, names, "
         f"+ - * / **, comparisons, and {', '.join(FUNCTIONS)}."

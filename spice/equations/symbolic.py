@@ -23,6 +23,7 @@ from spice.equations.parsing import parse_condition, parse_expression, symbol
 from spice.equations.parts import of_own_option
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.resources.agents import Seed
+from spice.resources.arguments import in_words
 from spice.resources.columns import NEXT
 
 if TYPE_CHECKING:
@@ -99,9 +100,17 @@ class SymbolicModel:
     ):
         from spice.equations.model_problems import find_problems
 
-        self.states = {str(name): s if isinstance(s, State) else State(s) for name, s in states.items()}
+        named = {"states": states, "parameters": parameters, "shown": shown, "let": let}
+        problems = [
+            f"{kind} must be a dict by name, not {in_words(given)}."
+            for kind, given in named.items()
+            if not isinstance(given, (Mapping, type(None)))
+        ]
+        if problems:
+            raise ConfigError(join_problems("This model cannot be used", problems))
+        self.states = {str(name): s if isinstance(s, State) else State(s) for name, s in (states or {}).items()}
         self.parameters = dict(parameters or {})
-        self.inputs = tuple(inputs)
+        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         self.shown = dict(shown or {})
         self.updates = tuple(_update(entry) for entry in updates)
         self.let = {name: _expression(value) for name, value in (let or {}).items()}
@@ -360,7 +369,7 @@ class SymbolicModel:
 def _update(given: Any) -> Update:
     if isinstance(given, Update):
         return given._replace(expression=_expression(given.expression), when=_condition(given.when))
-    if isinstance(given, (str, sympy.Basic)) or not 3 <= len(given) <= 4:
+    if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
         raise ConfigError(f"{given!r} is no update; write (state, where, expression) or add a condition: (..., when).")
     state, where, expression, *when = given
     return Update(str(state), str(where), _expression(expression), _condition(when[0] if when else None))
@@ -370,7 +379,7 @@ def _choices(given: Any) -> Any:
     """An expression, a tuple of one for each option, or either by condition."""
     if isinstance(given, Mapping):
         return {_condition(when): _choices(part) for when, part in given.items()}
-    one = isinstance(given, (str, sympy.Basic, int, float))
+    one = isinstance(given, (str, sympy.Basic)) or not isinstance(given, Iterable)
     return _expression(given) if one else tuple(map(_expression, given))
 
 

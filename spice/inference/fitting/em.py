@@ -342,7 +342,7 @@ class _EM:
             )
         for problem in self._indistinct():
             warnings.warn(
-                f"the choices {problem}: what EM gives there is where it began; fix one by Parameter(value=...).",
+                f"the choices {problem}: what EM gives there is where it began; put a number in the place of one.",
                 IdentificationWarning,
                 stacklevel=6,  # who called fit
             )
