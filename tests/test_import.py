@@ -27,6 +27,17 @@ assert not {"torch", "pysindy", "pandas", "matplotlib"} & set(sys.modules)
 print("fine")
 """
 
+HAND_WRITTEN = """
+import sys
+from spice.inference import fit, objective
+from spice.precoded import rescorla_wagner
+from spice.resources.dataset import DatasetRNN
+assert not {"pysindy", "sklearn", "scipy.stats", "pandas", "matplotlib", "arviz", "nutpie"} & set(sys.modules)
+from spice import inference
+assert all(hasattr(inference, name) for name in inference.__all__) and not hasattr(inference, "fits")
+print("fine")
+"""
+
 
 def run(program):
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
@@ -39,3 +50,7 @@ def test_global_state_is_left_alone_and_nothing_draws():
 
 def test_the_package_alone_imports_nothing():
     run(LIGHT)
+
+
+def test_fitting_hand_written_models_does_not_wait_for_other_stages():
+    run(HAND_WRITTEN)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pysindy import PolynomialLibrary
 
 CONSTANT = "1"
 
@@ -61,6 +60,8 @@ def polynomial_exponents(n_features: int, degree: int, constant: bool = True) ->
     np.ndarray, shape (n_terms, n_features), int
         One row per term: the constant, then by degree.
     """
+    from pysindy import PolynomialLibrary  # takes a second to import, which hand-written models need not wait for
+
     library = PolynomialLibrary(degree=degree, include_bias=constant).fit(np.zeros((2, n_features)))
     return np.asarray(library.powers_, dtype=int)
 

@@ -3,14 +3,13 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spice.inference.recovery import RecoveryReport
-from spice.inference.results import CanonicalForm, Results, canonical_block
-from spice.inference.stage import Stage, refine_equations
-
 if TYPE_CHECKING:
     from spice.inference.fitting.front import fit, objective
     from spice.inference.fitting.particles import ParticleFilter
     from spice.inference.fitting.selection import likelihood_ratio_test, select_models
+    from spice.inference.recovery import RecoveryReport
+    from spice.inference.results import CanonicalForm, Results, canonical_block
+    from spice.inference.stage import Stage, refine_equations
 
 __all__ = [
     "CanonicalForm",
@@ -27,16 +26,22 @@ __all__ = [
 ]
 
 _LATER = {  # name: module
-    "ParticleFilter": "particles",
-    "fit": "front",
-    "likelihood_ratio_test": "selection",
-    "objective": "front",
-    "select_models": "selection",
+    "CanonicalForm": "results",
+    "ParticleFilter": "fitting.particles",
+    "RecoveryReport": "recovery",
+    "Results": "results",
+    "Stage": "stage",
+    "canonical_block": "results",
+    "fit": "fitting.front",
+    "likelihood_ratio_test": "fitting.selection",
+    "objective": "fitting.front",
+    "refine_equations": "stage",
+    "select_models": "fitting.selection",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs the compiler, which takes a while, when it is first asked for."""
+    """Import what is asked for: stage 3 needs pysindy, fitting the compiler; neither need wait for the other's."""
     if name in _LATER:
-        return getattr(importlib.import_module(f"spice.inference.fitting.{_LATER[name]}"), name)
+        return getattr(importlib.import_module(f"spice.inference.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

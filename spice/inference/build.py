@@ -12,6 +12,7 @@ from spice.errors import ModelFormError
 from spice.inference.data import Trials
 from spice.inference.library import Library, Module
 from spice.inference.units import Unit, find_units
+from spice.inference.used import trials_in_use
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
 from spice.resources.recording import ModuleCall
@@ -140,16 +141,6 @@ def _make_library(
         modules.append(Module(name, names.index(call.state), controls, tuple(map(tuple, exponents.tolist()))))
     order = sorted(modules, key=lambda module: (module.state, -chosen[module.name]))
     return Library(names, order, model.n_actions)
-
-
-def trials_in_use(dataset: DatasetRNN) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
-    """First trial of each session, mask of the trials up to each session's end, and scored choices."""
-    scored = dataset.scored
-    used = dataset.observed | scored
-    kept = used.flip(1).cumsum(1).flip(1) > 0
-    sessions = np.concatenate([[0], np.cumsum(kept.sum(1).numpy())]).astype(np.int64)
-    choices = torch.where(scored, dataset.ys.nan_to_num(0.0).argmax(-1), -1)[kept]
-    return sessions, kept, choices.numpy().astype(np.int16)
 
 
 def _layout(

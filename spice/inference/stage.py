@@ -8,7 +8,7 @@ from typing import Any
 from spice.equations import Equation
 from spice.errors import ConfigError, ConvergenceWarning, IdentificationWarning, ModelFormError, SpiceWarning
 from spice.inference.bootstrap import bootstrap_intervals
-from spice.inference.general import refine_generally
+from spice.inference.general.refine import refine_generally
 from spice.inference.profile import profile_intervals
 from spice.inference.refine import Refinement
 from spice.inference.refit import Fits

@@ -9,9 +9,9 @@ from scipy.optimize import LinearConstraint, minimize
 
 from spice.equations import Equation, with_equations
 from spice.errors import ConvergenceWarning, ModelFormError, SpiceWarning
-from spice.inference.general import refine_generally
 from spice.inference.general.elimination import eliminate
 from spice.inference.general.newton import Minima, Region, newton
+from spice.inference.general.refine import refine_generally
 from spice.precoded import LEARNING_RATE_RNN_CONFIG, LearningRateRNN
 from spice.resources.bandits import AgentQ, BanditsDrift, create_dataset
 from spice.resources.config import SpiceConfig

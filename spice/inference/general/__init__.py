@@ -1,5 +1,1 @@
-"""Stage 3 for models of any form: numbers of SINDy's terms estimated anew, terms that are not needed dropped."""
-
-from spice.inference.general.refine import refine_generally
-
-__all__ = ["refine_generally"]
+"""Models of any form: their likelihood as generated code, and stage 3 for them."""

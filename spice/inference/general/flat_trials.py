@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from spice.equations.symbolic import SymbolicModel
-from spice.inference.build import trials_in_use
+from spice.inference.used import trials_in_use
 from spice.resources.dataset import DatasetRNN
 
 

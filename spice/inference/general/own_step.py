@@ -10,10 +10,10 @@ from spice.equations.compiled_model import CompiledModel, HiddenStep
 from spice.equations.model_parts import Choices
 from spice.equations.reading import has_offers
 from spice.errors import ConfigError, DataError, ModelFormError
-from spice.inference.build import trials_in_use
 from spice.inference.general.flat_trials import FlatTrials, flatten
 from spice.inference.general.generated import Exact
 from spice.inference.threads import Threads
+from spice.inference.used import trials_in_use
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 
