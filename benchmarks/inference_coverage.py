@@ -61,7 +61,7 @@ def of_group(
         population = dict(zip(model.parameters, zip(*theta_moments(model.parameters), strict=True), strict=True))
     truth = draw(model, population, size[0], rng)
     dataset = play(model, ready.task(), truth, ready.rows * size[1], rng)
-    settings = {"threads": 1, **sampler} if method == "nuts" else {}
+    settings = {"n_threads": 1, **sampler} if method == "nuts" else {}
     result, notes = fitted(model, dataset, method.partition(",")[0], seed=seed, **settings)
     by_parameter = {
         parameter: covered(truth[:, k], *(result.intervals[parameter, end].to_numpy(float) for end in ("low", "high")))

@@ -101,7 +101,7 @@ def fit(job: dict[str, Any]) -> dict[str, Any]:
 
     model, truth, dataset = simulate("flat_aliens", *job["size"], seed=job["seed"])
     took = clock()
-    settings = {"threads": 1, "parametrisation": job["parametrisation"]} | job["sampler"]
+    settings = {"n_threads": 1, "parametrisation": job["parametrisation"]} | job["sampler"]
     result, notes = fitted(model, dataset, "nuts", seed=job["seed"], **settings)
     figures = took()
     parameters = compare(result, truth)

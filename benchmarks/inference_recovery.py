@@ -45,7 +45,7 @@ def run_one(name: str, method: str, n_people: int, n_trials: int, seed: int, sam
     """One model by one method: errors, correlations and coverage by parameter, and every estimate."""
     torch.set_num_threads(1)
     model, truth, dataset = simulate(name, n_people, n_trials, seed)
-    settings = {"threads": 1, **sampler} if method == "nuts" else {}
+    settings = {"n_threads": 1, **sampler} if method == "nuts" else {}
     result, notes = fitted(model, dataset, method, **settings)
     parameters = compare(result, truth)
     return notes | {

@@ -85,7 +85,7 @@ def one_run(case: str, seed: int, size: dict[str, int], draws: int, **settings: 
         warnings.simplefilter("ignore", SpiceWarning)
         for times in (1, LONGER):
             result = fit(
-                model, dataset, "nuts", draws=times * draws, tune=draws, seed=seed, threads=1, **own, **settings
+                model, dataset, "nuts", draws=times * draws, tune=draws, seed=seed, n_threads=1, **own, **settings
             )
             worth = result.diagnostics["ess_bulk"].reindex([n for n in result.diagnostics.index if known(n, truth)])
             if worth.min() >= KEPT:

@@ -119,11 +119,11 @@ def nuts(job: dict[str, Any]) -> dict[str, Any]:
     model = rescorla_wagner().replace(parameters=own)
     imported = took()["seconds"]
     settings = {"draws": job["draws"], "tune": job["draws"], "chains": job["chains"], "seed": job["seed"]}
-    result = fit(model, dataset, "nuts", threads=1, **settings)
+    result = fit(model, dataset, "nuts", n_threads=1, **settings)
     answer: dict[str, Any] = took() | {"import_seconds": imported}
     answer["fit_seconds"] = answer["seconds"] - imported
     again = clock()
-    fit(model, dataset, "nuts", threads=1, **settings)
+    fit(model, dataset, "nuts", n_threads=1, **settings)
     answer["warm_seconds"] = again()["seconds"]
     answer |= {"parameters": figures(result), "divergences": result.n_divergences, "true": TRUE}
     answer["ess"] = min(entry["ess_bulk"] for entry in answer["parameters"].values())
