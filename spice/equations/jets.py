@@ -241,6 +241,12 @@ def log_sum_exp(out, a, n):
 @compiled
 def log_softmax(a, spare, n):
     """``a[i]`` -= log of the sum of exp(a[i]), in place; ``spare`` is a jet to compute in."""
+    top = a[0, 0]
+    for i in range(1, len(a)):
+        top = max(top, a[i, 0])
+    if top > -math.inf:  # beside 1e17 a log 2 is lost, and the probabilities of equals would add up to 2
+        for i in range(len(a)):
+            a[i, 0] -= top
     log_sum_exp(spare, a, n)
     for i in range(len(a)):
         subtract(a[i], a[i], spare)

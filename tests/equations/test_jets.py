@@ -148,6 +148,13 @@ def test_softmax_of_very_different_and_impossible_options():
     np.testing.assert_array_equal(spare, [-np.inf, 0.0, 0.0])
 
 
+def test_equal_options_share_the_probability_however_large_their_logits_are():
+    """Beside 1e300 the logarithm of 3 is nothing."""
+    given, spare = np.array([[1e300, 1.0], [1e300, 1.0], [1e300, 1.0], [0.0, 0.0]]), np.empty(2)
+    jets.log_softmax(given, spare, 1)
+    np.testing.assert_allclose(given[:3], [[-np.log(3.0), 0.0]] * 3, rtol=1e-15)
+
+
 def test_layout():
     assert [jets.length(5, order) for order in (0, 1, 2)] == [1, 6, 21]
     value, gradient, hessian = jets.unpack(np.arange(20.0).reshape(2, 10), 3)
