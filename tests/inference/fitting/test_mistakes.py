@@ -77,16 +77,25 @@ def test_a_population_of_one(tools, data):
         ({"max_iterations": 0}, "max_iterations must be a whole number from 1 on, not 0"),
         ({"seed": -1}, "seed must be a whole number from 0 on, not -1"),
         ({"skewness": "yes"}, "skewness must be True or False, not 'yes'"),
-        ({"start": {"alpha": 0.3}}, "start must be means and standard deviations above 0 of alpha, beta"),
-        ({"start": ([0, 1], [1, 0])}, "start must be means and standard deviations above 0"),
-        ({"start": ([0, 1], "x")}, "start must be means and standard deviations above 0"),
-        ({"start": ([0, 1, 2], [1, 1, 1])}, "start must be means and standard deviations above 0"),
     ],
 )
 def test_settings_of_em(tools, data, settings, message):
     with pytest.raises(ConfigError) as caught:
         fit(tools.rescorla_wagner(), data, "em", **settings)
     assert str(caught.value).startswith("EM cannot begin: ") and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"alpha": 0.3}, "'beta' is missing"),
+        ([0.3, 1.0, 2.0], "it needs 2 values, one for each of alpha, beta"),
+        ([1.5, 2.0], "alpha is 1.5 for participant"),
+    ],
+)
+def test_starts_of_em(tools, data, start, message):
+    with pytest.raises(ConfigError, match=f"The start cannot be used: {message}"):
+        fit(tools.rescorla_wagner(), data, "em", start=start)
 
 
 @pytest.mark.parametrize(
