@@ -153,8 +153,10 @@ def _check(model: SymbolicModel, dataset: DatasetRNN) -> None:
     check_levels(dataset, {name: levels for name, levels in model.shown.items() if levels})
     check_offers(dataset)
     problems = []
-    for name, used in [(n, dataset.observed) for n in model.shown] + [(NEXT + n, dataset.scored) for n in model.shown]:
-        gaps = (used & dataset.column(name).isnan()).numpy()
+    coming = [NEXT + name for name in (*model.shown, *dataset.columns.shown)]
+    for name in dict.fromkeys([*model.inputs, *model.shown, *(NEXT + name for name in model.shown)]):
+        used = dataset.scored if name in coming else dataset.observed
+        gaps = (used & ~dataset.column(name).isfinite()).numpy()
         if gaps.any():
             session, trial = np.argwhere(gaps)[0]
             person = dataset.label("participant", int(dataset.participants[session]))
