@@ -1,10 +1,10 @@
 """What is wrong with a symbolic model: everything at once."""
 
 import keyword
+import unicodedata
 from collections.abc import Iterable, Iterator
 from math import inf
-from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy
 
@@ -13,6 +13,8 @@ from spice.equations.model_parts import SIGNALS, WHERE, Parameter
 from spice.equations.parsing import FUNCTIONS, InCell, OverActions
 from spice.equations.priors import Prior, read_prior
 from spice.errors import ConfigError, did_you_mean
+from spice.resources.arguments import is_number, is_whole
+from spice.resources.columns import NEXT
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import SymbolicModel
@@ -42,14 +44,23 @@ def _names(model: "SymbolicModel") -> Iterator[str]:
         "name in let": list(model.let),
     }
     seen: dict[str, str] = {name: "signal of the trial" for name in SIGNALS}
+    seen |= {NEXT + name: f"column of the coming trial's {name}" for name in model.shown}
     for kind, names in groups.items():
         a_kind = _a(kind)
         for name in names:
-            if not name.isidentifier() or keyword.iskeyword(name) or name in FUNCTIONS or name.startswith(PREVIOUS):
+            if isinstance(name, str) and (plain := unicodedata.normalize("NFKC", name)) != name:
+                yield f"the {kind} {name!r} has letters that Python reads as others; write {plain!r}."
+            elif not _is_name(name):
                 yield f"{name!r} cannot be the name of {a_kind}: use letters, digits and _, and no function's name."
             elif name in seen:
                 yield f"the {kind} {name!r} has the name of {_a(seen[name])}; rename one of them."
             seen.setdefault(name, kind)
+
+
+def _is_name(name: Any) -> bool:
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        return False
+    return name not in FUNCTIONS and not name.startswith(PREVIOUS)
 
 
 def _a(kind: str) -> str:
@@ -67,7 +78,7 @@ def _states(model: "SymbolicModel") -> Iterator[str]:
     for name in [name for name in model.states if name not in updated]:
         yield f"the state {name!r} is never updated; make it a parameter, or add an update."
     for name, levels in model.shown.items():
-        if levels is not None and not (isinstance(levels, int) and levels >= 1):
+        if levels is not None and not is_whole(levels, 1):
             yield f"the shown input {name!r} has {levels!r} levels; give a whole number, or None for numbers."
     for name, state in model.states.items():
         for entry in state.by:
@@ -127,18 +138,18 @@ def _cells(model: "SymbolicModel") -> Iterator[str]:
 def _parameters(model: "SymbolicModel") -> Iterator[str]:
     used = {s.name for e in [*model.expressions(), *model.initial.values()] for s in e.free_symbols}
     for name, parameter in model.parameters.items():
+        if not isinstance(parameter, Parameter):
+            yield f"the parameter {name!r} is {parameter!r}; write Parameter(low, high), with value= where it is known."
+            continue
         if name not in used:
             yield f"the parameter {name!r} is never used; remove it."
-        if not isinstance(parameter, Parameter):
-            yield f"the parameter {name!r} must be a Parameter, such as Parameter(low=0, high=1), not {parameter!r}."
-            continue
         yield from parameter_problems(name, parameter)
 
 
 def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
     """What is wrong with a parameter's bounds, scale and priors."""
     low, high = parameter.low, parameter.high
-    wrong = [bound for bound in (low, high) if not (bound is None or (isinstance(bound, Real) and bound == bound))]
+    wrong = [side for side in (low, high) if side not in (None, inf, -inf) and not is_number(side)]
     if wrong:
         yield f"the parameter {name!r} has the bound {wrong[0]!r}; give a number, or None for no bound."
         return
