@@ -67,6 +67,9 @@ class _Text(_TermOrder, StrPrinter):
     def _print_Not(self, expr: sympy.Basic) -> str:  # noqa: N802
         return f"not ({self.doprint(expr.args[0])})"
 
+    def _print_Exp1(self, expr: sympy.Expr) -> str:  # noqa: N802
+        return "exp(1)"
+
     _print_Min = _print_Max = _print_Abs = _print_Softmax = _call  # noqa: N815
 
 

@@ -141,6 +141,8 @@ def _parse(text: str) -> sympy.Basic:
         if taken:
             advice = f"{taken[0]} is a word of Python; choose another name"
         raise ConfigError(f"{text!r} cannot be read as an expression: {advice}.") from error
+    except (OverflowError, TypeError) as error:  # sympy's, where it compares what has no value
+        raise ConfigError(f"{text!r} compares what is no finite real number.") from error
 
 
 def _read(node: ast.AST, text: str) -> sympy.Basic:
@@ -229,7 +231,7 @@ def _power(base: sympy.Expr, exponent: sympy.Expr, text: str) -> sympy.Expr:
         result = float(base) ** float(exponent)
     except (OverflowError, ZeroDivisionError, TypeError):
         result = math.nan
-    if isinstance(result, complex) or not math.isfinite(result):
+    if isinstance(result, complex) or not math.isfinite(result) or (result == 0 and base != 0):
         raise ConfigError(f"a power in {text!r} is no finite real number.")
     return _number(result, text)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from spice.equations.entries import read_choices, read_expression, read_update
 from spice.equations.latex import PREVIOUS
 from spice.equations.model_parts import (
     LAGGED,
@@ -19,7 +20,7 @@ from spice.equations.model_parts import (
     Update,
     read_lag,
 )
-from spice.equations.parsing import parse_condition, parse_expression, symbol
+from spice.equations.parsing import symbol
 from spice.equations.parts import of_own_option
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.resources.agents import Seed
@@ -112,11 +113,11 @@ class SymbolicModel:
         self.parameters = dict(parameters or {})
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         self.shown = dict(shown or {})
-        self.updates = tuple(_update(entry) for entry in updates)
-        self.let = {name: _expression(value) for name, value in (let or {}).items()}
-        self.logits = None if logits is None else _choices(logits)
-        self.probabilities = None if probabilities is None else _choices(probabilities)
-        self.initial = {name: _expression(state.initial) for name, state in self.states.items()}
+        self.updates = tuple(read_update(entry) for entry in updates)
+        self.let = {name: read_expression(value) for name, value in (let or {}).items()}
+        self.logits = None if logits is None else read_choices(logits)
+        self.probabilities = None if probabilities is None else read_choices(probabilities)
+        self.initial = {name: read_expression(state.initial) for name, state in self.states.items()}
         problems = list(find_problems(self))
         if problems:
             raise ConfigError(join_problems("This model cannot be used", problems))
@@ -364,39 +365,3 @@ class SymbolicModel:
             needs = default if update.needs_outcome is None else "shown" if update.needs_outcome else None
             other = Branch(of_own_option(update.expression, {"chosen": sympy.Integer(0)}), needs)
         return Line(update.state, own, other, rule=rule)
-
-
-def _update(given: Any) -> Update:
-    if isinstance(given, Update):
-        return given._replace(expression=_expression(given.expression), when=_condition(given.when))
-    if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
-        raise ConfigError(f"{given!r} is no update; write (state, where, expression) or add a condition: (..., when).")
-    state, where, expression, *when = given
-    return Update(str(state), str(where), _expression(expression), _condition(when[0] if when else None))
-
-
-def _choices(given: Any) -> Any:
-    """An expression, a tuple of one for each option, or either by condition."""
-    if isinstance(given, Mapping):
-        return {_condition(when): _choices(part) for when, part in given.items()}
-    one = isinstance(given, (str, sympy.Basic)) or not isinstance(given, Iterable)
-    return _expression(given) if one else tuple(map(_expression, given))
-
-
-def _condition(given: Any) -> sympy.Basic | None:
-    if given is None or (isinstance(given, sympy.Basic) and not isinstance(given, sympy.Expr)):
-        return given
-    if isinstance(given, str):
-        return parse_condition(given)
-    raise ConfigError(f"{given!r} is no condition: give text such as 'step == 1'.")
-
-
-def _expression(given: Any) -> sympy.Expr:
-    """Text, a number, or an expression, whose symbols are taken by name."""
-    if isinstance(given, str):
-        return parse_expression(given)
-    if isinstance(given, sympy.Expr):
-        return given.xreplace({entry: symbol(entry.name) for entry in given.free_symbols})
-    if isinstance(given, (int, float)) and not isinstance(given, bool):
-        return parse_expression(repr(given))
-    raise ConfigError(f"{given!r} is no expression: give text, a number, or a sympy expression.")

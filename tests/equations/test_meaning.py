@@ -4,9 +4,14 @@ import re
 
 import numpy as np
 import pytest
+import sympy
 
 from spice.equations import Parameter, State, SymbolicModel, compiled, softmax_kernel
+from spice.equations.codegen import kernel_source
 from spice.equations.evaluate import run_symbolic
+from spice.equations.latex import text_expression
+from spice.equations.parsing import parse_expression
+from spice.errors import ConfigError, DataError
 from spice.inference.general.generated import GeneratedLikelihood
 from spice.resources.dataset import DatasetRNN
 
@@ -174,3 +179,93 @@ def test_what_was_shown_earlier_counts_back_from_the_trial_that_reads_it(plain_k
     expected = [10.21, 21.121, 21.202, 20.020]  # in the third trial nothing was chosen
     np.testing.assert_allclose(logits(model, data, weight=1.0)[:, 0], expected)
     check_kernels(model, data)
+
+
+# ---------------------------------------------------------------------- what is given
+
+
+@pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), np.int64(1), sympy.Rational(1, 4), 0.25])
+def test_numbers_of_any_kind(number):
+    data = session([0, 1], [[1, NAN], [NAN, 1]])
+    model = SymbolicModel(states={"q": State(number)}, updates=[("q", "chosen", number)], logits="q")
+    np.testing.assert_array_equal(logits(model, data), np.full((2, 2), float(number)))
+
+
+def test_numbers_beyond_whole_ones_of_compiled_code(plain_kernels):
+    data = session([0, 1], [[1, NAN], [NAN, 1]])
+    model = SymbolicModel(
+        states={"q": State()},
+        updates=[("q", "chosen", "q + a * 999999999 * 999999999 * 999999999 * (reward - q)")],
+        logits=sympy.Symbol("q", real=True) / 10**30 + sympy.pi,
+        parameters={"a": Parameter(value=0.5)},
+    )
+    assert not any(number.is_Integer and abs(number) > 2**53 for e in model.expressions() for number in e.atoms())
+    np.testing.assert_allclose(logits(model, data, a=0.5)[0], [np.pi + 999999999**3 / 2e30, np.pi])
+    assert not re.search(r"(?<![\d.])\d{17,}(?![\d.])", kernel_source(model, 2).split("def evaluate")[1])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        sympy.Function("f")(sympy.Symbol("q")),
+        sympy.Sum(sympy.Symbol("q"), (sympy.Symbol("k"), 1, 3)),
+        sympy.I * sympy.Symbol("q"),
+        sympy.oo,
+        np.nan,
+        "1e308 * 10 * q",
+        "q[1].x",
+        None,
+        {},
+        {None: "q"},
+        {"cue == 1": {"cue == 2": "q"}},
+        ("q",),
+    ],
+)
+def test_what_is_no_expression(given):
+    with pytest.raises(ConfigError):
+        SymbolicModel({"q": State()}, [("q", "chosen", "reward")], given, shown={"cue": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"parameters": {"next_cue": Parameter()}, "logits": "next_cue * cue * q"},
+            "name of a column of the coming tr",
+        ),
+        ({"inputs": ["next_cue"]}, "has the name of a column of the coming trial's cue"),
+        ({"parameters": {"µ": Parameter()}, "logits": "µ * q"}, "Python reads as others; write 'μ'"),  # noqa: RUF001
+        ({"parameters": {1: Parameter()}}, "1 cannot be the name of a parameter"),
+        ({"parameters": {"q_0": 0.5}, "logits": "q_0 * q"}, "'q_0' is 0.5; write Parameter(low, high)"),
+        ({"parameters": {"a": Parameter("0", 1)}, "logits": "a * q"}, "'a' has the bound '0'; give a number"),
+        ({"shown": {"cue": True}}, "'cue' has True levels"),
+        ({"updates": [3]}, "3 is no update"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    settings = {"states": {"q": State()}, "updates": [("q", "chosen", "reward")], "logits": "q", "shown": {"cue": 3}}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        SymbolicModel(**settings | changes)
+
+
+@pytest.mark.parametrize(
+    "text", ["where(exp(exp(exp(exp(9)))) > 1, 1, 0)", "min(exp(exp(exp(exp(9)))), q)", "(q / 1000)**200"]
+)
+def test_numbers_that_are_none(text):
+    with pytest.raises(ConfigError):
+        parse_expression(text)
+
+
+def test_what_is_printed_is_read_back():
+    for text in ("exp(1) * q", "max(q, max_actions(0.1))", "2 + softmax(1)**2"):
+        assert parse_expression(text_expression(parse_expression(text))) == parse_expression(text)
+
+
+def test_levels_and_inputs_from_numpy_and_gaps_in_them():
+    model = SymbolicModel(
+        {"q": State(by="cue")}, [("q", "chosen", "reward * size")], "q", shown={"cue": np.int64(2)}, inputs="size"
+    )
+    good = {"choices": [0, 1, -1], "outcomes": [[1, NAN], [NAN, 1], [NAN, NAN]], "cue": [0, 1, 1, 0]}
+    np.testing.assert_array_equal(logits(model, session(**good, size=[1, 2, NAN])), [[0, 0], [0, 2], [1, 0]])
+    with pytest.raises(DataError, match="column 'size' is empty for participant 0, session 0, trial 1"):
+        logits(model, session(**good, size=[1, NAN, 2]))
