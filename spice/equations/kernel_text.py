@@ -143,7 +143,10 @@ for option in range({n_actions}):
 
 PROBABILITY = """
 s = 1.0 / logits[scored]
-z *= s
+if 0.0 < s < 1e50:
+    z *= s
+else:  # no product of many; and two that are below 0 must not make one above
+    total += math.log(s) if s > 0.0 else math.nan
 """
 PROBABILITY_SLOPES = """
 for k in range({n_parameters}):

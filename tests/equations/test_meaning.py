@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import sympy
+import torch
 
 from spice.equations import Parameter, State, SymbolicModel, compiled, softmax_kernel
 from spice.equations.codegen import kernel_source
@@ -179,6 +180,32 @@ def test_what_was_shown_earlier_counts_back_from_the_trial_that_reads_it(plain_k
     expected = [10.21, 21.121, 21.202, 20.020]  # in the third trial nothing was chosen
     np.testing.assert_allclose(logits(model, data, weight=1.0)[:, 0], expected)
     check_kernels(model, data)
+
+
+# ---------------------------------------------------------------------- probabilities
+
+
+def test_improbable_choices(plain_kernels):
+    """Their product is no floating-point number, the sum of their logarithms is one."""
+    data = session([0, 1, 1], [[1, NAN], [NAN, 0], [NAN, 0]])
+    model = SymbolicModel(
+        {"q": State()}, [("q", "chosen", "reward")], parameters={"b": Parameter(0)}, probabilities="softmax(b * q)"
+    )
+    data.ys[0] = torch.eye(2)[[1, 1, 1]]
+    nll, gradient = GeneratedLikelihood(model, data, 1).gradient([[500.0]])
+    np.testing.assert_allclose([nll[0], gradient[0, 0]], [1500, 3], rtol=1e-12)
+
+
+def test_numbers_that_are_no_probabilities(plain_kernels):
+    data = session([0, 1, 1], [[1, NAN], [NAN, 0], [NAN, 0]])
+    model = SymbolicModel(
+        {"q": State()},
+        [("q", "chosen", "q")],
+        parameters={"b": Parameter(0, 0.5)},
+        probabilities=("0.5 - b", "0.5 + b"),
+    )
+    data.ys[0] = torch.eye(2)[[0, 0, 1]]
+    assert np.isposinf(GeneratedLikelihood(model, data, 1).gradient([[0.7]])[0]).all()
 
 
 # ---------------------------------------------------------------------- what is given
