@@ -6,10 +6,10 @@ import numpy as np
 
 from spice.equations.evaluate import run_symbolic
 from spice.equations.model_parts import Parameter
+from spice.equations.reading import read_trials
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
 from spice.resources.dataset import DatasetRNN
-from spice.resources.offers import is_offer
 
 SESSIONS, TRIALS = 3, 50  # of the data that are tried
 TOLERANCE = 1e-8
@@ -17,7 +17,7 @@ PLACES = (0.2, 0.5, 0.8)  # of parameters within their bounds
 
 
 def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
-    """Check that the options' probabilities lie in [0, 1] and add up to 1, on some trials and for some parameters.
+    """Check that probabilities of options on offer lie in [0, 1] and add up to 1, on some trials, for some parameters.
 
     Raises
     ------
@@ -28,14 +28,15 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
         return
     some = dataset[:SESSIONS]
     some = some.replace(some.xs[:, :TRIALS], some.ys[:, :TRIALS])
-    everything = not any(map(is_offer, dataset.columns.names))
+    offered = read_trials(model, some).offered
     for shift in range(len(PLACES)):
         places = [PLACES[(shift + k) % len(PLACES)] for k in range(len(model.parameters))]
         values = {n: _inside(p, place) for (n, p), place in zip(model.parameters.items(), places, strict=True)}
         found = run_symbolic(model, some, values)
+        found = np.where(offered | np.isnan(found).all(-1, keepdims=True), found, 0.0)
         total = found.sum(-1)
         wrong = ~np.isnan(found).all(-1) & ~((found >= -TOLERANCE) & (found <= 1 + TOLERANCE)).all(-1)
-        wrong |= everything & ~np.isnan(total) & (np.abs(total - 1) > TOLERANCE)
+        wrong |= ~np.isnan(total) & (np.abs(total - 1) > TOLERANCE)
         if wrong.any():
             session, trial = np.argwhere(wrong)[0]
             raise ConfigError(
