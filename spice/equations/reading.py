@@ -1,6 +1,6 @@
 """Trials as a symbolic model reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ class ModelTrials:
     outcome : np.ndarray, shape (n_sessions, n_trials, n_actions)
         What each option brought; NaN where it was not shown.
     inputs : np.ndarray, shape (n_sessions, n_trials, n_columns)
-        The further columns that the model reads (`SymbolicModel.columns`), 0 where missing.
+        The further columns that the model reads (`SymbolicModel.columns`), 0 where missing or no level.
     lagged : np.ndarray, shape (n_sessions, n_trials, n_actions, n_lagged)
         The signals of earlier trials that the model reads.
     cells, next_cells : np.ndarray of int, shape (n_sessions, n_trials, n_groupings)
@@ -81,6 +81,9 @@ def read_trials(model: SymbolicModel, dataset: DatasetRNN) -> ModelTrials:
     outcome = xs[..., dataset.columns.reward]
     reward = np.take_along_axis(outcome, np.maximum(choice, 0)[..., None], -1)[..., 0]
     inputs = np.nan_to_num(xs[..., [dataset.columns.index(name) for name in model.columns]])
+    for k, name in enumerate(model.columns):
+        if levels := model.shown.get(name.removeprefix(NEXT)):  # in trials that play no part, anything may stand there
+            inputs[..., k] = np.where(np.isin(inputs[..., k], np.arange(levels)), inputs[..., k], 0.0)
     columns = {name: inputs[..., k] for k, name in enumerate(model.columns)}
     chosen = choice[..., None] == np.arange(n_actions)
     signals = {"reward": reward[..., None], "outcome": outcome, "chosen": chosen}
@@ -124,11 +127,18 @@ def holds(condition: sympy.Basic, columns: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _cells(model: SymbolicModel, columns: dict[str, np.ndarray], prefix: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers of cells; of what no choice follows and no level fits, the first."""
-    levels = {name: columns[prefix + name] for name, n in model.shown.items() if n}
-    fit = {name: np.where(np.isin(own, np.arange(model.shown[name] or 1)), own, 0) for name, own in levels.items()}
-    found = [cell_number(model, by, [fit[name] for name in by]) for by in groupings(model)]
+    """Numbers of cells that were shown, or that are shown before the coming choice."""
+    found = [cell_number(model, by, [columns[prefix + name] for name in by]) for by in groupings(model)]
     return np.stack(found, -1) if found else np.zeros((*shape, 0), np.int64)
+
+
+def next_is_known(shown: Mapping[str, int | None], dataset: DatasetRNN) -> np.ndarray:
+    """Whether all that is shown before the coming choice is in the data, bool, shape (n_sessions, n_trials)."""
+    known = np.ones(tuple(dataset.shape[:2]), bool)
+    for name, levels in shown.items():
+        values = dataset.column(NEXT + name).numpy()
+        known &= np.isin(values, np.arange(levels)) if levels else np.isfinite(values)
+    return known
 
 
 def has_offers(dataset: DatasetRNN) -> bool:

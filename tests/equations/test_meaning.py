@@ -208,6 +208,32 @@ def test_numbers_that_are_no_probabilities(plain_kernels):
     assert np.isposinf(GeneratedLikelihood(model, data, 1).gradient([[0.7]])[0]).all()
 
 
+def test_probabilities_of_options_on_offer_add_up_to_one(plain_kernels):
+    offers = {f"available_{k}": values for k, values in enumerate([[1, 1, 1], [1, 0, 1], [1, 1, 1]])}
+    data = session([0, 2], [[1, NAN, NAN], [NAN, NAN, 0]], **offers)
+    settings = {"states": {"q": State()}, "updates": [("q", "chosen", "reward")], "parameters": {"e": Parameter(0, 1)}}
+    with pytest.raises(ConfigError, match=r"add up to 0\.93"):
+        GeneratedLikelihood(SymbolicModel(**settings, probabilities="(1 - e) * softmax(q) + e / 3"), data)
+    good = SymbolicModel(**settings, probabilities="(1 - e) * softmax(q) + e / n_actions")
+    np.testing.assert_allclose(GeneratedLikelihood(good, data).probabilities([[0.5]]).sum(-1), 1.0)
+
+
+# ---------------------------------------------------------------------- what is not shown
+
+
+def test_what_is_not_shown_predicts_nothing(plain_kernels):
+    """Levels are checked where a trial plays a part; elsewhere anything may stand in their columns."""
+    data = session([0, -1, 1, 1], [[1, NAN], [NAN, NAN], [NAN, 1], [NAN, 0]], cue=[0, 7, 1, 0, NAN])
+    data.ys[0, -1] = NAN
+    model = SymbolicModel(
+        {"q": State(by="cue")}, [("q", "chosen", "a * reward")], "q", {"a": Parameter(value=1)}, shown={"cue": 2}
+    )
+    np.testing.assert_array_equal(logits(model, data, a=1.0)[1:3], [[0, 0], [1, 0]])
+    likelihood = GeneratedLikelihood(model, data, 1)
+    assert np.isnan(likelihood.probabilities([[1.0]])[0, :, 0]).tolist() == [True, False, False, True]
+    assert likelihood(np.ones((1, 1))).nll[0] == pytest.approx(np.log(2) + np.log1p(np.exp(1.0)))
+
+
 # ---------------------------------------------------------------------- what is given
 
 

@@ -103,6 +103,19 @@ def test_probabilities_are_in_the_order_of_the_data(random_data):
         assert -total == pytest.approx(likelihood(values).nll[place], rel=1e-11)
 
 
+def test_nothing_is_predicted_where_it_is_not_known_what_is_shown(random_data):
+    """A trial that is missing may show anything."""
+    data = random_data(2, 6)
+    cue = np.array([[0, 1, 9, 1, 0, 1, 0], [0, 1, np.nan, 1, 0, 1, 0]])
+    further = torch.as_tensor(np.stack([cue[:, :-1], cue[:, 1:]], -1))
+    xs = torch.cat([data.xs[..., :-1], further, data.xs[..., -1:]], -1)
+    xs[:, 2, :4], ys = torch.nan, data.ys.clone()
+    ys[:, 1] = torch.nan
+    shown = DatasetRNN(xs, ys, ["cue", "next_cue", "participant"])
+    found = likelihood_of(own(shown={"cue": 2}), shown).probabilities(np.array([[0.2, 1.0]]))
+    assert np.isnan(found[..., 0]).tolist() == [[False, True, False, False, False, False]] * 2
+
+
 def test_threads_change_nothing(random_data):
     data = random_data(6, 40, 2, n_participants=3)
     rng = np.random.default_rng(0)

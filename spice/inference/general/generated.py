@@ -143,14 +143,14 @@ class GeneratedLikelihood:
         -------
         np.ndarray, shape (n_sessions, n_trials, n_actions)
             By session of the dataset; NaN where the model makes no prediction: in the padding after a session's end,
-            and at the end itself, if what is shown before the next choice is not known.
+            and where what is shown before the next choice is not known.
         """
         trials = self._whole
         order = self._dataset.participants.argsort(stable=True).numpy()
         _, every = self._all_options(*self._rows(values, None), trials)
         found = np.empty((*self._dataset.shape[:2], self._dataset.n_actions))
         found[order] = np.exp(every).reshape(found.shape)
-        found[self._beyond_the_end] = np.nan
+        found[self._not_predicted] = np.nan
         return found
 
     @cached_property
@@ -159,10 +159,13 @@ class GeneratedLikelihood:
         return flatten(self._model, self._dataset, whole=True)[0]
 
     @cached_property
-    def _beyond_the_end(self) -> np.ndarray:
+    def _not_predicted(self) -> np.ndarray:
         """Trials after which there is nothing to predict, bool, shape (n_sessions, n_trials)."""
+        from spice.equations.reading import next_is_known
+
         used = self._dataset.scored if self._model.shown else self._dataset.scored | self._dataset.observed
-        return ~used.flip(1).cumsum(1).flip(1).bool().numpy()
+        beyond = ~used.flip(1).cumsum(1).flip(1).bool().numpy()
+        return beyond | ~next_is_known(self._model.shown, self._dataset)
 
     def _rows(self, values: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         values = np.ascontiguousarray(values, dtype=float)

@@ -8,7 +8,7 @@ import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
 from spice.equations.model_parts import Choices
-from spice.equations.reading import has_offers
+from spice.equations.reading import has_offers, next_is_known
 from spice.errors import ConfigError, DataError, ModelFormError
 from spice.inference.general.flat_trials import FlatTrials, flatten
 from spice.inference.general.generated import Exact
@@ -81,11 +81,16 @@ class StepTrials:
         n_inputs, n_shown = len(model.inputs), len(model.shown)
         inputs, shown, coming = np.split(self.flat.inputs, [n_inputs, n_inputs + n_shown], axis=1)
         self._inputs = np.ascontiguousarray(inputs)
+        known = next_is_known(model.shown, dataset)[self._kept]
+        coming = np.where(known[:, None], coming, -1)
         self._shown, self._next_shown = (np.ascontiguousarray(part, dtype=np.int64) for part in (shown, coming))
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """What compiled loops take: choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups."""
+        """What compiled loops take: choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups.
+
+        ``next_shown`` is -1 where it is not known.
+        """
         flat = self.flat
         seen = [flat.choice, flat.reward, flat.outcome, self._inputs, self._shown, self._next_shown]
         return [*seen, flat.target, flat.sessions, flat.groups]
