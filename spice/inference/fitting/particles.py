@@ -1,15 +1,15 @@
 """Particle filter: the likelihood of models with a hidden variable, exact in the limit of many particles."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
-from spice.errors import ConfigError
+from spice.errors import ConfigError, DataError
 from spice.inference.general.own_step import StepTrials
 from spice.inference.threads import Threads
-from spice.resources.arguments import in_words, is_number, is_whole
-from spice.resources.dataset import DatasetRNN
+from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
+from spice.resources.dataset import DatasetRNN, check_is_dataset
 
 
 class Filtered(NamedTuple):
@@ -73,7 +73,7 @@ class ParticleFilter:
     ConfigError
         If the model has no hidden variable, or numbers are out of range.
     DataError
-        If the data lack what the model reads.
+        If it is no dataset, or lacks what the model reads.
 
     References
     ----------
@@ -98,8 +98,11 @@ class ParticleFilter:
         for name, value, least in (("n_particles", n_particles, 1), ("n_runs", n_runs, 1), ("seed", seed, 0)):
             if not is_whole(value, least):
                 raise ConfigError(f"{name} must be a whole number from {least} on, not {in_words(value)}.")
+        if n_threads is not None and not is_whole(n_threads, 1):
+            raise ConfigError(f"n_threads must be a whole number from 1 on, not {in_words(n_threads)}.")
         if not is_number(threshold, 0, 1):
             raise ConfigError(f"threshold must be a number from 0 to 1, not {in_words(threshold)}.")
+        check_is_dataset(dataset, "ParticleFilter")
         self.names = tuple(model.parameters)
         self._model, self._data = model, StepTrials(model, dataset)
         self.participants = self._data.participants
@@ -112,25 +115,55 @@ class ParticleFilter:
 
         Parameters
         ----------
-        values : np.ndarray, shape (n_rows, n_parameters)
-            Parameters.
+        values : np.ndarray or pandas.DataFrame, shape (n_rows, n_parameters)
+            Parameters on the natural scale; a table by its columns' names.
         group : np.ndarray of int, shape (n_rows,), optional
             Participant of each row, by place in `participants`; default one row for each.
+
+        Raises
+        ------
+        ConfigError, DataError
+            If there are not as many finite numbers, or no such participant.
         """
         from spice.equations.filter_source import filter_function  # the compiler takes a second to import
 
+        values, group = self._checked(values, group)
         kernel, arrays, n_runs = filter_function(self._model), self._data.arrays, self._n_runs
-        values = np.repeat(np.ascontiguousarray(values, dtype=float), n_runs, axis=0)
-        group = np.arange(len(values) // n_runs) if group is None else np.asarray(group, dtype=np.int64)
-        group = np.repeat(group, n_runs)
+        values, group = np.repeat(values, n_runs, axis=0), np.repeat(group, n_runs)
         seeds = np.random.SeedSequence(self._seed).generate_state(len(values), np.uint64)
         found = np.full((len(values), int(self._data.lengths[group].max(initial=0))), np.nan)
         sizes = (self._n_particles, self._threshold)
         self._threads.run(
             lambda part: kernel(values[part], group[part], *arrays, seeds[part], *sizes, found[part]), group
         )
-        by_run = self._data.of_scored(found, group).reshape(-1, n_runs, int(self._data.n_scored().max(initial=0)))
-        return _combine(by_run)
+        each, n_scored = self._data.of_scored(found, group), self._data.n_scored()
+        each[np.isnan(each) & (np.arange(each.shape[1]) < n_scored[group][:, None])] = -np.inf  # states overflowed
+        return _combine(each.reshape(-1, n_runs, each.shape[1]))
+
+    def _checked(self, values: Any, group: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their participants: compiled loops would read beside arrays that do not fit."""
+        if hasattr(values, "columns"):
+            lacking = [name for name in self.names if name not in values.columns]
+            if lacking:
+                raise ConfigError(f"values lack {', '.join(map(repr, lacking))}; they need {', '.join(self.names)}.")
+            values = values[list(self.names)]
+        values = np.ascontiguousarray(as_numbers(values, "values"))
+        if values.ndim != 2 or values.shape[1] != len(self.names):
+            raise ConfigError(
+                f"values must be rows of {len(self.names)} numbers, for {', '.join(self.names)}; their shape is "
+                f"{values.shape}."
+            )
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise DataError(f"{self.names[column]} of row {row} is {values[row, column]}; values must be finite.")
+        n_people = len(self.participants)
+        n_rows = len(values)
+        if group is None and n_rows > n_people:
+            raise ConfigError(f"there are {n_rows} rows, but {n_people} participants; say whose they are by group.")
+        group = np.arange(len(values)) if group is None else as_numbers(group, "group")
+        if group.shape != (len(values),) or not np.isin(group, np.arange(n_people)).all():
+            raise ConfigError(f"group must name a participant for each of {n_rows} rows, from 0 to {n_people - 1}.")
+        return values, group.astype(np.int64)
 
 
 def _combine(by_run: np.ndarray) -> Filtered:

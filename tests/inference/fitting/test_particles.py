@@ -1,12 +1,13 @@
 """The particle filter, on people who either think or follow a habit: against all sequences of these."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from spice.equations import Parameter
 from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
 from spice.equations.jets import affine, compiled, log, log_softmax, multiply, relax
-from spice.errors import ConfigError
+from spice.errors import ConfigError, DataError
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.particles import ParticleFilter
 
@@ -142,3 +143,45 @@ def test_wrong_use(random_data):
     ):
         with pytest.raises(ConfigError, match=words):
             ParticleFilter(model, data, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "group", "message"),
+    [
+        (VALUES[:, :2], None, "values must be rows of 3 numbers, for thinks, beta, alpha; their shape is"),
+        (VALUES[0], None, "values must be rows of 3 numbers"),
+        ("some", None, "values must be numbers"),
+        (VALUES * [1, np.nan, 1], None, "beta of row 0 is nan; values must be finite"),
+        (pd.DataFrame(VALUES, columns=["thinks", "b", "alpha"]), None, "values lack 'beta'"),
+        (np.tile(VALUES, (2, 1)), None, "rows, but 2 participants; say whose they are by group"),
+        (VALUES[:1], [2], "group must name a participant for each of 1 rows, from 0 to 1"),
+        (VALUES[:1], [-1], "group must name a participant"),
+        (VALUES[:2], [0], "group must name a participant"),
+        (VALUES[:1], [0.5], "group must name a participant"),
+    ],
+)
+def test_rows_that_do_not_fit(random_data, values, group, message):
+    data = random_data(2, 10, n_participants=2)
+    with pytest.raises((ConfigError, DataError)) as caught:
+        ParticleFilter(thinking_or_habit(), data, 10, 1)(values, group)
+    assert message in str(caught.value)
+
+
+def test_tables_are_read_by_name(random_data):
+    data = random_data(2, 10, n_participants=2)
+    filtered = ParticleFilter(thinking_or_habit(), data, 50, 1)
+    table = pd.DataFrame(VALUES, columns=list(filtered.names))
+    assert np.array_equal(filtered(table[table.columns[::-1]]).runs, filtered(VALUES).runs)
+
+
+def test_no_data(random_data):
+    data = random_data(1, 10)
+    with pytest.raises(DataError, match="ParticleFilter needs a DatasetRNN"):
+        ParticleFilter(thinking_or_habit(), data.xs)
+
+
+def test_overflow_is_impossible_not_certain(random_data):
+    data = random_data(1, 60)
+    wild = VALUES[:1] * [1, 1, 0] + [0, 0, -1e200]
+    with np.errstate(all="ignore"):
+        assert ParticleFilter(thinking_or_habit(), data, 20, 2)(wild).log_likelihood == -np.inf
