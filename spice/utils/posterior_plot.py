@@ -1,6 +1,6 @@
 """Figures of a posterior: traces, forests, pairs, distributions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.inference.fitting.posterior import PosteriorResult, variable_labels
 from spice.inference.fitting.result import participant_labels
-from spice.resources.arguments import in_words
+from spice.resources.arguments import as_numbers, in_words
 from spice.utils.recovery_plot import BLUE, GREY, NAMES, ORANGE
 
 KINDS = ("trace", "forest", "pair", "posterior")
@@ -42,8 +42,9 @@ def plot_posterior(
         ``"trace"``: of each variable the distribution of each chain, and its draws one after the other, with divergent
         ones marked. ``"forest"``: of each participant mean, central 50 % and 95 % intervals, a panel per parameter.
         ``"pair"``: each variable against each other. ``"posterior"``: distribution, mean and central 95 % interval.
-    reference : mapping of str to float, or to one number per participant, optional
-        Values to compare with, by variable (``"alpha"``, ``"alpha_mean"``, ``"alpha[anna]"``).
+    reference : mapping of str to float, or to one number per participant, or pandas.DataFrame, optional
+        Values to compare with, by variable (``"alpha"``, ``"alpha_mean"``, ``"alpha[anna]"``); a series or a table,
+        such as the true ``parameters``, by participants' labels.
     parameters : sequence of str, optional
         Variables: ``"alpha"`` (everybody's), ``"alpha[anna]"``, ``"alpha_mean"``. By default the population's numbers
         where there is a population, else all; of many those with the largest R-hat, and the title says so. A forest
@@ -61,6 +62,8 @@ def plot_posterior(
     ------
     ConfigError
         If it is no posterior, or the kind, a variable or a reference is not known; all problems are listed.
+    DataError
+        If a reference is no number.
     """
     if not isinstance(result, PosteriorResult):
         raise ConfigError(f'plot_posterior draws what fit(..., method="nuts") returns, not {in_words(result)}.')
@@ -68,14 +71,22 @@ def plot_posterior(
     problems = []
     if kind not in KINDS:
         problems.append(f"kind must be one of {', '.join(KINDS)}, not {in_words(kind)}.")
-    asked = [parameters] if isinstance(parameters, str) else None if parameters is None else list(parameters)
-    for name in [*(asked or []), *(reference or {})]:
+    asked = [parameters] if isinstance(parameters, str) else parameters
+    if asked is not None and (not isinstance(asked, Iterable) or not (asked := list(asked))):
+        problems.append(f"parameters must be names of variables, not {in_words(parameters)}.")
+        asked = None
+    given: Mapping[str, Any] = {}
+    if reference is not None and (isinstance(reference, Mapping) or hasattr(reference, "columns")):
+        given = {name: reference[name] for name in reference}
+    elif reference is not None:
+        problems.append(f"reference must be values by variable, e.g. {{'alpha': 0.5}}, not {in_words(reference)}.")
+    for name in [*(asked or []), *given]:
         if not _matching(name, every):
             known = [*dict.fromkeys(entry.split("[")[0] for entry in every)]
             problems.append(f"there is no variable {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}.")
     if problems:
         raise ConfigError(join_problems("plot_posterior cannot draw", problems))
-    marks = _references(reference or {}, every)
+    marks = _references(given, every, list(result.parameters.index))
     if kind == "forest":
         return _forest(result, asked, marks)
     shown, note = _chosen(result, kind, asked, every)
@@ -101,12 +112,17 @@ def _matching(name: str, every: Elements) -> list[str]:
     return [entry for entry in every if entry == name or entry.split("[")[0] == name]
 
 
-def _references(reference: Mapping[str, Any], every: Elements) -> dict[str, float]:
-    """A value for each element, where there is one."""
+def _references(reference: Mapping[str, Any], every: Elements, people: list[Any]) -> dict[str, float]:
+    """A value for each element, where there is one; a series goes by its labels."""
     found: dict[str, float] = {}
     for name, values in reference.items():
         names = _matching(name, every)
-        numbers = np.asarray(values, dtype=float).ravel()
+        if hasattr(values, "index") and hasattr(values, "loc"):
+            lacking = [label for label in people if label not in values.index]
+            if lacking:
+                raise ConfigError(f"the reference of {name!r} has no value of participant {lacking[0]!r}.")
+            values = values.loc[people]
+        numbers = as_numbers(values, f"the reference of {name!r}").ravel()
         if len(numbers) not in (1, len(names)):
             raise ConfigError(f"the reference of {name!r} has {len(numbers)} numbers, but there are {len(names)}.")
         found |= dict(zip(names, np.broadcast_to(numbers, len(names)).tolist(), strict=True))
@@ -167,7 +183,7 @@ def _trace(result: PosteriorResult, shown: Elements, marks: Mapping[str, float])
             right.axhline(marks[name], **REFERENCE)
         left.set_yticks([])
         left.set_title(_title(name).replace("\n", " "), fontsize="medium", loc="left")
-        right.set_xlim(0, draws.shape[1] - 1)
+        right.set_xlim(0, max(draws.shape[1] - 1, 1))
         left.xaxis.set_major_locator(MaxNLocator(5))
         right.yaxis.set_major_locator(MaxNLocator(4))
     axs[-1, 0].set_xlabel("value")

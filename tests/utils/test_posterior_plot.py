@@ -2,10 +2,11 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from spice.equations import Parameter, State, SymbolicModel
-from spice.errors import ConfigError
+from spice.errors import ConfigError, DataError
 from spice.inference.fitting.nuts import fit_nuts
 from spice.resources.dataset import DatasetRNN
 from spice.utils.plotting import plot_posterior
@@ -124,3 +125,34 @@ def test_wrong_arguments_are_listed(population):
         plot_posterior(population, "forest", reference={"alpha": [0.1, 0.2]})
     with pytest.raises(ConfigError, match="plot_posterior draws what"):
         plot_posterior("posterior")
+
+
+def test_references_by_participant(alone):
+    """In whatever order a table has them."""
+    labels = alone.parameters.index
+    table = pd.DataFrame({"alpha": np.linspace(0.1, 0.6, len(labels)), "beta": 1.0}, index=labels)
+    _, axs = plot_posterior(alone, "forest", reference=table[::-1])
+    crosses = axs[0].get_lines()[1]
+    assert crosses.get_xdata().tolist() == table["alpha"].tolist()
+    assert crosses.get_ydata().tolist() == list(range(len(labels)))[::-1]
+    with pytest.raises(ConfigError, match=f"the reference of 'alpha' has no value of participant {labels[0]!r}"):
+        plot_posterior(alone, "forest", reference={"alpha": table["alpha"].iloc[1:]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"parameters": []}, "parameters must be names of variables, not []"),
+        ({"parameters": 3}, "parameters must be names of variables, not 3"),
+        ({"reference": [0.5]}, "reference must be values by variable, e.g. {'alpha': 0.5}, not [0.5]"),
+    ],
+)
+def test_arguments_of_another_kind(population, arguments, message):
+    with pytest.raises(ConfigError) as error:
+        plot_posterior(population, **arguments)
+    assert message in str(error.value)
+
+
+def test_references_that_are_text(population):
+    with pytest.raises(DataError, match="the reference of 'alpha' must be numbers"):
+        plot_posterior(population, reference={"alpha": "x"})
