@@ -123,7 +123,7 @@ def _read(source: Any, name: str) -> pd.DataFrame:
         if table.shape[1] == 1:  # an empty line is a missing cell of the only person
             table = read_csv(source, header=None, dtype=str, skip_blank_lines=False)
         return table
-    if isinstance(source, pd.DataFrame):
+    if isinstance(source, pd.DataFrame) and source.size:
         return source
     try:
         values = np.asarray(source)

@@ -349,6 +349,11 @@ def test_levels_beyond_those_of_the_model(tmp_path):
             "'reward', 3 cannot name a shown input: names are text, and block, choice, experiment, participant, "
             "reward, trial have columns already.",
         ),
+        (
+            {"actions": pd.DataFrame()},
+            "actions must be the name of a CSV file, a DataFrame, or an array of trials x people, not an array of "
+            "shape (0, 0).",
+        ),
         ({"participants": "abc"}, "participants must be a list of labels, not 'abc'."),
         ({"participants": [1, 1, 2]}, "participants must be 3 different labels, one per column, not [1, 1, 2]."),
         ({"missing_reward": "drop"}, "the arguments do not fit: missing_reward must be 'error' or 'skip', not 'drop'."),
