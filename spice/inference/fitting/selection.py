@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import betainc, gammainc, gammaincinv, gammaln, logsumexp, psi
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.resources.arguments import as_numbers, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def select_models(evidences: Any, criterion: str = "evidence") -> ModelSelection
     import pandas as pd
 
     table = evidences if isinstance(evidences, pd.DataFrame) else _evidences_of(evidences, criterion)
-    names, values = list(table.columns), table.to_numpy(dtype=float)
+    names, values = list(table.columns), as_numbers(table, "evidences")
     if len(names) < 2:
         raise ConfigError("models are compared with each other: give the evidences of at least two.")
     bad = ~np.isfinite(values)
@@ -117,6 +118,7 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
         raise ConfigError(f"criterion must be 'evidence', 'bic' or 'aic', not {criterion!r}.")
     if not isinstance(fits, Mapping) or not fits:
         raise ConfigError("evidences must be a DataFrame, participant x model, or a dict of fits by model.")
+    _check_are_fits(fits)
     columns, problems, (first, *_) = {}, [], fits.items()
     for name, fit in fits.items():
         found = fit.log_evidence if criterion == "evidence" else getattr(fit, criterion)
@@ -134,6 +136,12 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
         raise DataError(join_problems("The fits cannot be compared", problems))
     scored = first[1].n_trials > 0  # people without choices say nothing of models
     return pd.DataFrame(columns)[scored]
+
+
+def _check_are_fits(fits: Mapping[str, Any]) -> None:
+    wrong = [f"{name!r} is {in_words(given)}." for name, given in fits.items() if not hasattr(given, "n_trials")]
+    if wrong:
+        raise ConfigError(join_problems("Models are compared by what fit(model, dataset) returns", wrong))
 
 
 def _gained_by_chance(fit: Any) -> float:
@@ -265,6 +273,7 @@ def likelihood_ratio_test(small: Any, large: Any, assume_nested: bool = False) -
         Where an estimate lies at a bound: the statistic then follows a mixture of chi-squareds (Self & Liang 1987, JASA
         82: 605-610), and p is too large.
     """
+    _check_are_fits({"small": small, "large": large})
     _check_fits(small, large, assume_nested)
     more = large.parameters.shape[1] - small.parameters.shape[1]
     scored = (small.n_trials > 0).to_numpy()

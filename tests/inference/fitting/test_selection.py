@@ -141,6 +141,10 @@ def test_wrong_evidences():
         select_models(evidences()[["m0"]])
     with pytest.raises(ConfigError, match="DataFrame, participant x model, or a dict"):
         select_models([1.0, 2.0])
+    with pytest.raises(ConfigError, match=r"what fit\(model, dataset\) returns: 'b' is \[1.0\]"):
+        select_models({"a": coin([30, 20], 50, True), "b": [1.0]})
+    with pytest.raises(DataError, match="evidences must be numbers"):
+        select_models(pd.DataFrame({"a": ["x"], "b": [1.0]}))
 
 
 # ---------------------------------------------------------------- fits
@@ -221,6 +225,8 @@ def test_models_must_be_nested_and_data_the_same():
     small, large = coin([30, 20], 50, False), coin([30, 20], 50, True)
     with pytest.raises(ConfigError, match="must have more parameters, but 2 and 1"):
         likelihood_ratio_test(large, small)
+    with pytest.raises(ConfigError, match=r"what fit\(model, dataset\) returns: 'large' is 'two'"):
+        likelihood_ratio_test(small, "two")
     other = coin([30, 20], 50, False)
     other.parameters.columns = other.at_bound.columns = ["gamma"]
     other.method = "map"
