@@ -7,8 +7,8 @@ compiled code can carry any prior. A value outside the support has the density 0
 import math
 
 import numpy as np
-from numba import njit
 
+from spice.equations.caching import njit
 from spice.equations.priors import CODES
 
 NORMAL, HALF_NORMAL, HALF_CAUCHY = CODES["normal"], CODES["half_normal"], CODES["half_cauchy"]

@@ -2,7 +2,7 @@
 
 import math
 
-from numba import njit
+from spice.equations.caching import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -6,7 +6,8 @@ One compiled loop serves all structures: the terms that are absent have the coef
 """
 
 import numpy as np
-from numba import njit
+
+from spice.equations.caching import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -8,8 +8,8 @@ parameters and priors are is read from rows of numbers: a transform's kind and b
 import math
 
 import numpy as np
-from numba import njit
 
+from spice.equations.caching import njit
 from spice.equations.densities import log_prior
 from spice.inference.fitting.transforms import log_jacobian_of, natural_of
 from spice.inference.fitting.truncated import HALF_LOG_2_PI, log_mass, on_theta

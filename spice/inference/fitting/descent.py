@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from spice.equations.caching import njit
 from spice.inference.damping import foretold_gain
 from spice.inference.fitting.defaults import LOG_2
 from spice.inference.fitting.targets import Rows, Target

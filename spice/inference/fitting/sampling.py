@@ -78,7 +78,7 @@ def import_extra(name: str) -> Any:
     Raises
     ------
     ConfigError
-        If it is not installed, naming the extra.
+        If it is not installed, naming the extra, or finds no home folder.
     """
     import importlib
 
@@ -88,6 +88,9 @@ def import_extra(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(f"posteriors need {name}, which cannot be imported ({error}): {INSTALL}.") from None
+    except OSError as error:  # ArviZ notes in the home folder when it was last imported
+        advice = "it needs a home folder that may be written to"
+        raise ConfigError(f"posteriors need {name}, which cannot be imported ({error}): {advice}.") from None
 
 
 def sample(density: "Density", settings: Settings) -> Trace:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from spice.equations.caching import njit
 from spice.equations.densities import log_prior
 from spice.equations.priors import Prior
 from spice.inference.fitting.defaults import person_prior, theta_prior

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from spice.equations.caching import njit
 from spice.inference.general.generated import Exact
 
 if TYPE_CHECKING:

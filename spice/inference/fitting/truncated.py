@@ -7,8 +7,7 @@ Balakrishnan 1994, Continuous univariate distributions, section 13.10.1).
 
 import math
 
-from numba import njit
-
+from spice.equations.caching import njit
 from spice.inference.fitting.transforms import ABOVE, BELOW, FREE
 
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)

@@ -261,3 +261,14 @@ def test_a_missing_extra_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match=rf'{name}.*pip install "spice\[bayes\]"'):
         import_extra(name)
+
+
+def test_a_home_folder_that_cannot_be_written_to(monkeypatch):
+    from spice.inference.fitting.sampling import import_extra
+
+    def fail(name):
+        raise PermissionError(13, "Permission denied", "/nowhere")
+
+    monkeypatch.setattr("importlib.import_module", fail)
+    with pytest.raises(ConfigError, match="posteriors need arviz.*'/nowhere'.*a home folder that may be written to"):
+        import_extra("arviz")
