@@ -62,5 +62,5 @@ def test_what_is_missing(agent_data, people_data):
     with pytest.raises(ConfigError, match="no setting 'n_start' .did you mean 'n_starts'"):
         ModelEstimator(rescorla_wagner(), settings={"n_start": 3}).fit(agent_data)
     fitted = ModelEstimator(rescorla_wagner()).fit(people_data[:3])
-    with pytest.raises(DataError, match="participant 'ben' was not fitted"):
+    with pytest.raises(DataError, match="'ben', 'cleo' were not fitted: hold out some of a person's sessions"):
         fitted.score(people_data)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spice.inference.fitting.population import Population
     from spice.resources.environments import Bandits
 
+MOST_NAMED = 5  # participants in an error
 EVERYBODY = "everybody"  # label of the one row of estimates where all participants share them
 
 
@@ -237,9 +238,16 @@ class FitResult:
             return np.repeat(self.parameters.to_numpy(float), len(labels), axis=0)
         known = {label: row for row, label in enumerate(self.parameters.index)}
         values = np.array([self.parameters.to_numpy(float)[known[label]] for label in labels if label in known])
-        problems = [f"participant {label!r} was not fitted" for label in labels if label not in known]
+        strange = [repr(label) for label in labels if label not in known]
+        problems = []
+        if strange:
+            more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
+            problems.append(
+                f"participant(s) {', '.join(strange[:MOST_NAMED])}{more} were not fitted: hold out some of a person's "
+                "sessions, not all (in cross-validation, groups by block), or fit with pooling='complete'."
+            )
         problems += [
-            f"participant {label!r} has no estimates: {self.reason[label]}"
+            f"participant {label!r} has no estimates: {self.reason[label]}."
             for label in labels
             if label in known and self.parameters.loc[label].isna().any()
         ]

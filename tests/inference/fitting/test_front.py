@@ -55,7 +55,7 @@ def test_predictions(result, data, tools, people):
     np.testing.assert_allclose(-result.nll, scored, rtol=1e-10)
     assert result.log_likelihood(turned).index.tolist() == ["anna", "cleo"]
     others = tools.dataset_of(people[:2], ["dora", "anna"])
-    with pytest.raises(DataError, match="The choices cannot be predicted: participant 'dora' was not fitted"):
+    with pytest.raises(DataError, match="The choices cannot be predicted: participant.s. 'dora' were not fitted"):
         result.predict(others)
 
 
