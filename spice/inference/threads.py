@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ class Threads:
     def __init__(self, lengths: np.ndarray, n_threads: int | None = None):
         self._lengths, self._n_threads = lengths, n_threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._n_threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the threads themselves."""
+        return {"lengths": self._lengths, "n_threads": self._n_threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With new ones."""
+        self.__init__(**state)  # type: ignore[misc]
 
     def run(self, evaluate: Callable[[slice], None], group: np.ndarray) -> None:
         """Evaluate all rows.

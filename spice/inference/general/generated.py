@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,10 @@ class GeneratedLikelihood:
         self._arrays = self.trials.arrays()
         self._kernels: dict[int, Callable] = {}
         self._threads = Threads(np.diff(self.trials.ends), n_threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without compiled code, which is found again when it is needed."""
+        return self.__dict__ | {"_kernels": {}}
 
     def n_scored(self) -> np.ndarray:
         """Scored choices of each participant, shape (n_groups,)."""

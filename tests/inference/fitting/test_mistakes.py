@@ -1,9 +1,12 @@
 """Mistakes that users make with fits: one clear error each, none from inside a library."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
 from spice.inference import fit, objective
@@ -116,3 +119,13 @@ def test_warnings_of_em_point_to_the_call(tools, people):
     with pytest.warns(ConvergenceWarning, match="EM did not converge") as caught:
         fit(tools.rescorla_wagner(), data, "em", max_iterations=1)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize("participant", [None, "ben"])
+def test_objectives_are_pickled(tools, data, participant):
+    """Optimisers of other processes get them, compiled or not."""
+    fresh = objective(tools.rescorla_wagner(), data, participant)
+    again = pickle.loads(pickle.dumps(fresh))
+    assert minimize(fresh, fresh.start, jac=True).fun == minimize(again, again.start, jac=True).fun
+    used = pickle.loads(pickle.dumps(fresh))
+    np.testing.assert_array_equal(used.hessian(used.start), fresh.hessian(fresh.start))
