@@ -158,7 +158,7 @@ def _check(model: SymbolicModel, dataset: DatasetRNN) -> None:
     if unpaired:
         raise DataError(
             f"the data have no column {NEXT + unpaired[0]!r}: what is seen before the choice is named in shown=[...] "
-            "of convert_dataset, which adds the coming trial's value to each trial."
+            "of convert_dataset, which adds the coming trial's value to each trial; arrays need that column, too."
         )
     check_levels(dataset, {name: levels for name, levels in model.shown.items() if levels})
     check_offers(dataset)

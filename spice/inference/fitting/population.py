@@ -8,6 +8,7 @@ import numpy as np
 
 from spice.errors import DataError, did_you_mean, join_problems
 from spice.inference.fitting.uncertainty import Errors, standardised
+from spice.resources.arguments import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def design_matrix(regressors: "pd.DataFrame | None", labels: Sequence[Any]) -> D
     if regressors is None:
         return Design((INTERCEPT,), ones)
     if not hasattr(regressors, "columns"):
-        raise DataError("regressors must be a DataFrame indexed by participant label.")
+        raise DataError(f"regressors must be a DataFrame indexed by participant label, not {in_words(regressors)}.")
     _check_people(regressors, labels)
     table = regressors.loc[list(labels)]
     names, columns, problems = [INTERCEPT], [ones[:, 0]], []
@@ -88,7 +89,7 @@ def _check_people(regressors: "pd.DataFrame", labels: Sequence[Any]) -> None:
         problems.append(f"several rows for {_listed(twice)}; keep one per person.")
     absent = [label for label in labels if label not in regressors.index]
     if absent:
-        hint = did_you_mean(str(absent[0]), [str(entry) for entry in regressors.index])
+        hint = did_you_mean(str(absent[0]), [str(entry) for entry in regressors.index if entry not in labels])
         problems.append(f"no row for {_listed(absent)}{hint}; index the table by participant label.")
     if problems:
         raise DataError(join_problems("The regressors cannot be used", problems))
