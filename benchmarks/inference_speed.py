@@ -1,7 +1,7 @@
-"""How fast models are fitted, beside peers in the same run and the targets of issue 5's table.
+"""How fast models are fitted, beside peers in the same run and beside targets. ``inference.py --only speed``.
 
 Every job runs in a fresh process with one thread; project and peers take turns, round by round, and seconds are medians
-over rounds. CPU seconds stand beside them: they tell whether the machine was busy. ``inference.py --only speed``.
+over rounds. CPU seconds and their ratios stand beside them: where they differ much, the machine was busy.
 
 - Likelihood, MAP and EM: Rescorla-Wagner, 200 scored choices per person; fits from data to tables, after one that
   compiles. Peers: torch's autograd (value and gradient), SciPy without gradients, cpm-toolbox and pyEM.
@@ -134,6 +134,8 @@ def row(
         theirs = median(rounds, "peers", *path, key)
         if theirs is not None and seconds:
             found["peers"][name] = {"seconds": theirs, "times": theirs / seconds}
+            busy = median(rounds, "peers", *path, key.replace("seconds", "cpu_seconds"))
+            found["peers"][name]["cpu_times"] = busy / cpu if busy and cpu else None
     return found
 
 
@@ -210,8 +212,13 @@ def show(entry: dict[str, Any]) -> None:
     """Print one line."""
     judged = "reached" if entry["reached"] else "missed"
     limit = "" if entry["at_most"] is None else f" (asked for {entry['at_most']:g}: {judged})"
-    peers = [f"{name} {p['seconds']:.3g} s = {p['times']:.0f} x" for name, p in entry["peers"].items()]
+    peers = [f"{name} {p['seconds']:.3g} s = {p['times']:.0f} x{busy(p)}" for name, p in entry["peers"].items()]
     ess = [f"ESS/s {entry['ess_per_second']:.0f}"] if "ess_per_second" in entry else []
     ess += [f"{p['ess_times']:.0f} x that of {name}" for name, p in entry["peers"].items() if "ess_times" in p]
     figures = f"{entry['seconds']:.3g} s, CPU {entry['cpu_seconds']:.3g}{limit}"
     print("; ".join([f"{entry['work']:<58}{figures}", *peers, *ess]), flush=True)
+
+
+def busy(entry: dict[str, Any]) -> str:
+    """The ratio of CPU seconds, which other work on the machine lengthens less."""
+    return "" if entry["cpu_times"] is None else f" (CPU {entry['cpu_times']:.0f} x)"

@@ -88,7 +88,7 @@ def test_the_third_example_says_which_targets_it_missed():
 
 def rounds(*seconds):
     """Rounds of a job that takes so many seconds, beside a peer that takes ten times as many."""
-    peer = [{"pymc": {"gallery": {"seconds": 10 * s, "ess_per_second": 2.0}}} for s in seconds]
+    peer = [{"pymc": {"gallery": {"seconds": 10 * s, "cpu_seconds": 4 * s, "ess_per_second": 2.0}}} for s in seconds]
     own = [{"seconds": s, "cpu_seconds": s / 2, "ess_per_second": 30.0} for s in seconds]
     return [{"new model": a, "peers": b} for a, b in zip(own, peer, strict=True)]
 
@@ -98,6 +98,7 @@ def test_speed_is_told_in_medians_beside_targets_and_peers(capsys):
     assert found["seconds"] == 2.0 and found["cpu_seconds"] == 1.0 and found["reached"]
     gallery = found["peers"]["PyMC"]
     assert gallery["seconds"] == 20.0 and gallery["times"] == 10.0 and gallery["ess_times"] == 15.0
+    assert gallery["cpu_times"] == 8.0
     assert set(found["peers"]) == {"PyMC"}  # the others did not run
     assert not inference_speed.nuts_row(rounds(6.0), "new model")["reached"]
     inference_speed.show(found)
