@@ -44,6 +44,7 @@ def test_trials_of_several_rows_are_counted_whole():
     assert values.shape == (2, 7) and dataset.shape[:2] == (2, 19)  # 20 choices, the first is not scored
 
 
+@pytest.mark.slow
 def test_recovery_has_every_method_and_says_where_hierarchies_lose(capsys):
     out = inference_recovery.run(4, 40, 1, ("rescorla_wagner",), **SHORT)
     found = out["models"]["rescorla_wagner"]
@@ -68,6 +69,7 @@ def test_coverage_pools_groups_of_the_same_people():
     assert all(entry["reached"] == (low <= entry["share"] <= high) for entry in found.values())
 
 
+@pytest.mark.slow
 def test_calibration_ranks_every_truth(tmp_path):
     sizes = {"example 2": {"n_trials": 30}, "small 3a": {"n_trials": 20, "n_people": 2}}
     out = inference_sbc.run(2, sizes, 1, 60, tmp_path / "ranks.png")

@@ -208,14 +208,14 @@ def test_data_that_do_not_fit(random_data):
         likelihood_of(model, random_data(2, 5, 3))
     with pytest.raises(ConfigError, match="must be a SymbolicModel or a CompiledModel, not .rw."):
         likelihood_of("rw", data)
-    with pytest.raises(DataError, match="no column 'colour'; name what is seen"):
+    with pytest.raises(DataError, match="no column 'colour', which the model reads"):
         likelihood_of(model, data)
     now, coming = np.zeros((2, 5)), np.ones((2, 5))
     now[1, 3], coming[0, 2], coming[1, 4] = 3, np.nan, 0.5
     with pytest.raises(DataError) as caught:
         likelihood_of(model, with_stimulus(data, now, coming))
     for words in (
-        "'colour' holds 3 at participant 'ben', session 1, trial 3, but the model has levels 0 to 2",
+        "'colour' is 3 for participant 'ben', session 1, trial 3; the model has 3 levels",
         "'next_colour' holds 0.5 at participant 'ben', session 1, trial 4",
         "'next_colour' is empty at participant 'anna', session 0, trial 2",
     ):
@@ -245,6 +245,7 @@ assert np.allclose(nll, nll[0], rtol=1e-13)
 """
 
 
+@pytest.mark.slow
 def test_another_process_compiles_nothing():
     runs = []
     for seed in ("1", "2"):

@@ -83,10 +83,8 @@ CELLS = SymbolicModel(
 MODELS = {  # with the number of options
     "flat": (FLAT, 3),
     "two-step": (TWO_STEP, 2),
-    "lapse": (LAPSE, 2),
-    "lapse of four": (LAPSE, 4),
-    "offered": (OFFERED, 2),
-    "offered of three": (OFFERED, 3),
+    "lapse": (LAPSE, 3),
+    "offered": (OFFERED, 3),
     "offered, lapse": (OFFERED_LAPSE, 3),
     "cells": (CELLS, 3),
 }

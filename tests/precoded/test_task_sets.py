@@ -189,6 +189,7 @@ def test_derivatives():
     np.testing.assert_allclose(gradient, found.gradient, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_recovery():
     """People who follow the likelihood's own rule, where sets matter: within four standard errors of the truth."""
     truth = np.array([[0.3, 12, 0.005, 0.3, 20], [0.6, 10, 0.005, 0.1, 20], [0.4, 10, 0.003, 0.2, 15]])

@@ -63,7 +63,11 @@ NO_SESSION = (
             lambda: split_by_trial_fraction(MADE[1], 0.5),
             "split_by_trial_fraction needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not an object of list.",
         ),
-        (lambda: to_table("a.csv"), "to_table needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not 'a.csv'."),
+        (
+            lambda: to_table("a.csv"),
+            "to_table needs a DatasetRNN: files and tables are read by spice.utils.convert_dataset.convert_dataset, "
+            "which is told the names of their columns.",
+        ),
         (lambda: replay(AgentQ(), "a"), NO_SESSION + "'a'."),
         (lambda: replay(AgentQ(), RECORDS), NO_SESSION + "an object of list."),
         (lambda: replay(AgentQ(), (XS[0], YS[0])), NO_SESSION + "an object of tuple."),
