@@ -68,11 +68,17 @@ def with_lapse(model: "SymbolicModel", name: str = "lapse") -> "SymbolicModel":
     SymbolicModel
         With probabilities in place of logits.
 
+    Raises
+    ------
+    ConfigError
+        If it is no SymbolicModel, or has a parameter of this name.
+
     Source: Wilson & Collins (2019, eLife 8: e49547), Appendix 4.
     """
     from spice.equations import Parameter
     from spice.equations.parsing import Softmax, symbol
 
+    _check(model, [name])
     lapse, n_actions = symbol(name), symbol("n_actions")
 
     def mixture(part: Any) -> Any:
@@ -101,7 +107,8 @@ def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "Sy
     Raises
     ------
     ConfigError
-        If the model has probabilities, or ``n_actions`` is no number of options.
+        If it is no SymbolicModel, or has probabilities or parameters of these names; if ``n_actions`` is no number of
+        options.
     """
     from sympy import Eq, Piecewise
 
@@ -110,14 +117,29 @@ def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "Sy
 
     if not is_whole(n_actions, 2):
         raise ConfigError(f"n_actions must be a whole number from 2 on, not {in_words(n_actions)}.")
+    names = [f"{name}_{option}" for option in range(1, n_actions)]
+    _check(model, names)
     if model.probabilities is not None:
         raise ConfigError("biases are added to logits, but the model has probabilities: add biases first, then lapses.")
-    names = [f"{name}_{option}" for option in range(1, n_actions)]
     cases = [(symbol(entry), Eq(symbol("option"), k)) for k, entry in enumerate(names, start=1)]
     bias = Piecewise(*cases, (0, True))
     given = {when: _in_one(part) + bias for when, part in model.given_choices.items()}
     parameters = model.parameters | {entry: Parameter() for entry in names}
     return model.replace(logits=given if None not in given else given[None], parameters=parameters)
+
+
+def _check(model: Any, names: list[str]) -> None:
+    """Check that a model can be extended by parameters of these names."""
+    from spice.equations import SymbolicModel
+
+    if not isinstance(model, SymbolicModel):
+        raise ConfigError(
+            f"lapses and biases are added to a SymbolicModel, not to {in_words(model)}: a model with a step of its own "
+            "must have them in the step."
+        )
+    taken = [name for name in names if name in model.parameters]
+    if taken:
+        raise ConfigError(f"the model has a parameter {taken[0]!r} already; give another name=.")
 
 
 def _in_one(part: Any) -> Any:
