@@ -184,8 +184,12 @@ def test_an_interrupt_keeps_finished_draws(small, cases):
             return super().gradient(values, group)
 
     likelihood = Stopped(["alpha", "beta"], [[0.5, 2.0]], [0.1, 0.5])
-    with pytest.warns(ConvergenceWarning, match=r"sampling was interrupted: \d+ draws of 2 chains are kept"):
-        result = small("none", cases.several(1), likelihood=likelihood, draws=100_000, tune=20, n_threads=2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    try:
+        with pytest.warns(ConvergenceWarning, match=r"sampling was interrupted: \d+ draws of 2 chains are kept"):
+            result = small("none", cases.several(1), likelihood=likelihood, draws=100_000, tune=20, n_threads=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert 1 <= result.posterior["alpha"].shape[1] < 100_000
     assert np.isfinite(result.posterior["alpha"]).all()
 
