@@ -154,10 +154,6 @@ class SymbolicModel:
         given = self.logits if self.probabilities is None else self.probabilities
         return given if isinstance(given, dict) else {None: given}
 
-    def logits_of_options(self, n_actions: int) -> tuple[sympy.Expr, ...]:
-        """Logit of each option, of models with one kind of trials."""
-        return self.choices(n_actions)[0].expressions
-
     def with_let(self, expression: sympy.Expr) -> sympy.Expr:
         """An expression with intermediate values written out."""
         for name, value in reversed(self.let.items()):  # each reads only those above it
