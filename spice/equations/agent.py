@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from spice.equations.agent_inputs import check_level, read_values
 from spice.equations.evaluate import Stepper
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
@@ -29,19 +30,15 @@ class SymbolicAgent(Agent):
     Raises
     ------
     ConfigError
-        If a parameter has no value.
+        If a parameter has no value, or values do not fit.
     """
 
     scales_states = False
 
     def __init__(self, model: SymbolicModel, values: Mapping[str, Any], n_actions: int = 2, seed: Seed = None):
         super().__init__(n_actions, seed)
-        lacking = [name for name in model.parameters if name not in values]
-        if lacking:
-            raise ConfigError(f"there is no value of {', '.join(lacking)}; give every parameter of the model one.")
-        self.model = model
-        self._values = {name: np.atleast_1d(np.asarray(values[name], float)) for name in model.parameters}
-        self.n_participants = max((len(value) for value in self._values.values()), default=1)
+        self.model, self._values = model, read_values(model.parameters, values)
+        self.n_participants = len(self._values)
         self.new_sess()
 
     @property
@@ -60,8 +57,8 @@ class SymbolicAgent(Agent):
                 f"participant {participants.max()} is unknown: there are parameters of participants 0 to "
                 f"{self.n_participants - 1}; choose one of them (in create_dataset: n_participants)."
             )
-        rows = {name: value if len(value) > 1 else value[[0]] for name, value in self._values.items()}
-        self._current = {name: v[participants if len(v) > 1 else participants * 0] for name, v in rows.items()}
+        rows = self._values[np.minimum(participants, self.n_participants - 1)]
+        self._current = dict(zip(self.model.parameters, rows.T, strict=True))
         self._stepper = Stepper(self.model, self.n_actions, self._current, len(participants))
         self._columns = {name: np.zeros(len(participants)) for name in self.model.columns}
         self._told = not self.model.shown
@@ -75,6 +72,10 @@ class SymbolicAgent(Agent):
                 f"the model reads {', '.join(map(repr, lacking))}, which the task does not show; give update() these "
                 "inputs, or simulate in a task that shows them."
             )
+        for name, levels in self.model.shown.items():
+            for column, used in ((name, made), (NEXT + name, ~np.isnan(inputs[NEXT + name]))):
+                if levels and used.any():
+                    check_level(column, inputs[column], levels, used)
         self._columns = self._columns | {n: np.nan_to_num(v) for n, v in inputs.items() if n in self._columns}
         self._told = True
         self._stepper.learn(np.where(made, np.nan_to_num(choice), -1).astype(int), reward, self._columns)
@@ -98,9 +99,10 @@ class SymbolicAgent(Agent):
 
     def _given_probs(self) -> np.ndarray:
         """Those of a model that gives probabilities; all alike where it does not model the choice."""
-        found = self._stepper.probabilities(self._choices(), self._available)
-        offered = np.ones(found.shape, bool) if self._available is None else self._available
-        return np.where(np.isnan(found).all(1, keepdims=True), offered / offered.sum(1, keepdims=True), found)
+        values, kind = self._stepper.choice_values(self._choices(), self._available)
+        offered = np.ones(values.shape, bool) if self._available is None else self._available
+        alike = offered / offered.sum(1, keepdims=True)
+        return np.where(kind[:, None] < 0, alike, np.where(offered, values, 0.0))
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
         return self._stepper.in_coming_cell(state, self._columns)

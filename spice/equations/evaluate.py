@@ -115,7 +115,7 @@ class Stepper:
             -1 there.
         """
         read = {name: self._wide(columns[name][:, None]) for name in self._model.columns}
-        offered = self._all_offered(offered)
+        offered = np.ones((self._n_sessions, self._n_actions), bool) if offered is None else offered
         context = self._context(read, self._cells(columns, NEXT)) | {OFFERED: offered}
         context["n_actions"] = self._wide(offered.sum(1, keepdims=True))
         kind = kind_of_choice([when for when, _ in self._choices], columns, (self._n_sessions,))
@@ -125,14 +125,6 @@ class Stepper:
             found = np.where(kind[:, None] == k, values, found)
         return found, kind
 
-    def probabilities(self, columns: Values, offered: np.ndarray | None = None) -> np.ndarray:
-        """Probabilities of the coming choice, shape (n_sessions, n_actions); arguments as for `choice_values`."""
-        values, _ = self.choice_values(columns, offered)
-        offered = self._all_offered(offered)
-        if self._model.probabilities is not None:
-            return np.where(offered, values, 0.0)
-        return _softmax(values, offered)
-
     def in_coming_cell(self, state: str, columns: Values) -> np.ndarray:
         """A state in the cell that is shown before the coming choice, shape (n_sessions, n_actions)."""
         return self._in_cell(self.states[state], self._cells(columns, NEXT)[state])
@@ -141,9 +133,6 @@ class Stepper:
 
     def _wide(self, value: Any) -> np.ndarray:
         return np.broadcast_to(np.asarray(value, float), (self._n_sessions, self._n_actions))
-
-    def _all_offered(self, offered: np.ndarray | None) -> np.ndarray:
-        return np.ones((self._n_sessions, self._n_actions), bool) if offered is None else offered
 
     def _cells(self, columns: Values, prefix: str) -> dict[str, np.ndarray]:
         cells = {}

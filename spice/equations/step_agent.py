@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from spice.equations.agent_inputs import check_level, read_values
 from spice.equations.compiled_model import RULES, CompiledModel, HiddenStep
 from spice.errors import ConfigError, did_you_mean
 from spice.resources.agents import Agent, Seed
@@ -52,7 +53,7 @@ class StepAgent(Agent):
             model = CompiledModel(
                 model.parameters, model.states, step, model.n_actions, model.shown, model.inputs, model.name
             )
-        self.model, self._values = model, _read_values(model, values)
+        self.model, self._values = model, read_values(model.parameters, values)
         self.new_sess()
 
     @property
@@ -104,12 +105,8 @@ class StepAgent(Agent):
         levels = np.zeros((rows, len(self.model.shown)), np.int64)
         for k, (name, n_levels) in enumerate(self.model.shown.items()):
             value = inputs.get(prefix + name, np.full(rows, np.nan))
-            wrong = ~np.isin(value, np.arange(n_levels)) & (used if not prefix else ~np.isnan(value))
-            if wrong.any():
-                raise ConfigError(
-                    f"{prefix + name!r} must be a level from 0 to {n_levels - 1}, not {value[wrong][0]:g}."
-                )
-            levels[:, k] = np.where(wrong | np.isnan(value), 0, value)
+            check_level(prefix + name, value, n_levels, ~np.isnan(value) if prefix else used)
+            levels[:, k] = np.where(np.isin(value, np.arange(n_levels)), value, 0)
         return levels
 
     def _logits(self) -> np.ndarray:
@@ -122,22 +119,3 @@ class StepAgent(Agent):
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
         raise NotImplementedError  # no state has one value per option
-
-
-def _read_values(model: CompiledModel, values: Any) -> np.ndarray:
-    """Parameters of participants, (n_participants, n_parameters)."""
-    lacking = [name for name in model.parameters if name not in values]
-    unknown = [name for name in values if name not in model.parameters]
-    if lacking or unknown:
-        parts = [f"{what} {', '.join(map(repr, n))}" for what, n in (("lack", lacking), ("have", unknown)) if n]
-        raise ConfigError(
-            f"values {' and '.join(parts)}; the parameters of {model.name!r} are {', '.join(model.parameters)}."
-        )
-    try:
-        columns = np.broadcast_arrays(*(np.asarray(values[name], float) for name in model.parameters))
-        table = np.stack([np.atleast_1d(column) for column in columns], axis=-1) if columns else np.zeros((1, 0))
-    except ValueError:
-        raise ConfigError("values must be numbers, one for all participants or one for each.") from None
-    if table.ndim != 2 or not np.isfinite(table).all():
-        raise ConfigError("values must be finite numbers, one for all participants or one for each.")
-    return np.ascontiguousarray(table)

@@ -234,6 +234,42 @@ def test_what_is_not_shown_predicts_nothing(plain_kernels):
     assert likelihood(np.ones((1, 1))).nll[0] == pytest.approx(np.log(2) + np.log1p(np.exp(1.0)))
 
 
+# ---------------------------------------------------------------------- agents
+
+
+def test_agents_of_models_that_are_silent_about_some_choices():
+    """All options on offer are alike then, with logits as with probabilities."""
+    for kind in ("logits", "probabilities"):
+        model = SymbolicModel(
+            {"q": State(by="cue")},
+            [("q", "chosen", "2 * reward")],
+            shown={"cue": 2},
+            **{kind: {"cue == 0": "softmax(q)"}},
+        )
+        agent = model.agent({}, 3)
+        agent.update(0, [1, NAN, NAN], cue=0, next_cue=1)
+        np.testing.assert_allclose(agent.get_choice_probs(), 1 / 3)
+        agent.update(NAN, [NAN] * 3, next_cue=1, next_available_0=1, next_available_1=0, next_available_2=1)
+        np.testing.assert_allclose(agent.get_choice_probs(), [0.5, 0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"a": 0.5, "b": 1}, "have 'b'"),
+        ({"a": [0.5, NAN]}, "finite"),
+        ({"a": [[0.5]]}, "one for each"),
+        ({"a": 0.5}, "'next_cue' must be a level from 0 to 1, not 2"),
+    ],
+)
+def test_what_agents_cannot_use(values, message):
+    model = SymbolicModel(
+        {"q": State(by="cue")}, [("q", "chosen", "a * reward")], "q", {"a": Parameter()}, shown={"cue": 2}
+    )
+    with pytest.raises(ConfigError, match=message):
+        model.agent(values).update(NAN, [NAN, NAN], next_cue=2)
+
+
 # ---------------------------------------------------------------------- what is given
 
 

@@ -136,7 +136,7 @@ def test_simulation_is_seeded_and_by_participant():
 
 
 def test_agents_say_what_they_lack():
-    with pytest.raises(ConfigError, match="there is no value of beta; give every parameter"):
+    with pytest.raises(ConfigError, match="values lack 'beta'; the parameters of the model are alpha, beta"):
         rescorla_wagner().agent({"alpha": 0.5})
     with pytest.raises(ConfigError, match="the parameter 'alpha' has no value"):
         rescorla_wagner().agent()
