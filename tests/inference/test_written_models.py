@@ -73,11 +73,11 @@ CELLS = SymbolicModel(
     states={"q": State(0.2, by="season"), "v": State(0.1, by=["alien"]), "m": State(by=["season"])},
     updates=[
         ("m", "everywhere", "m + 0.2 * (chosen - m) + 0.1 * outcome + 0.05 * v + 0.1 * previous_q"),
-        ("v", "unchosen", "v + 0.1 * (1 - reward - v) * effort"),
+        ("v", "unchosen", "v + 0.1 * (outcome - reward - v) * effort", "reward < 0.9"),
         ("q", "cell", "q + alpha * (outcome - q) + 0.1 * sum_actions(m)", "effort > 0.5 and season != 2"),
-        ("q", "everywhere", "q * (1 - kappa * effort_lag1)"),
+        ("q", "everywhere", "q * (1 - kappa * effort_lag1) + 0.05 * q[1]"),
     ],
-    logits=["beta * q + v", "beta * q + m[1] + 0.3 * season", "beta * q - m"],
+    logits=["beta * q + v", "beta * q + m[1] + 0.3 * season * season_lag1", "beta * q - m"],
     parameters=parameters(alpha=0.3, beta=2.0, kappa=0.1),
 )
 MODELS = {  # with the number of options
