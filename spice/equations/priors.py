@@ -36,6 +36,16 @@ def _gamma_of(mean: float, sd: float) -> tuple[float, float]:
     return (mean / sd) ** 2, mean / sd**2
 
 
+def _of_moments(arguments: Callable, mean: float, sd: float) -> tuple[float, float]:
+    try:
+        first, second = arguments(mean, sd)
+    except ArithmeticError:
+        first = second = INF
+    if not (0 < first < INF and 0 < second < INF):
+        raise ConfigError("its sd is so far from its mean that its arguments are no floating-point numbers.")
+    return first, second
+
+
 FAMILIES = {
     "normal": _Family(("mean", "sd"), (-INF, INF)),
     "half_normal": _Family(("sd",)),
@@ -198,7 +208,7 @@ def read_prior(text: str | Prior) -> Prior:
         own = FAMILIES[name]
         if own.by_moments is not None and set(values) == {"mean", "sd"}:
             _check(values)
-            values = dict(zip(own.arguments, own.by_moments(values["mean"], values["sd"]), strict=True))
+            values = dict(zip(own.arguments, _of_moments(own.by_moments, values["mean"], values["sd"]), strict=True))
         else:
             _check(values)
             _check_names(values, own)

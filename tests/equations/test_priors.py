@@ -170,3 +170,12 @@ def test_support_and_bounds():
         "the prior normal(0, 1) lies on (-inf, inf), but alpha has low=0 and high=1: set low=None, high=None, or "
         "choose another prior."
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gamma(mean=1, sd=1e-200)", "gamma(mean=1, sd=1e200)", "beta(mean=0.5, sd=1e-200)", "gamma(mean=1e299, sd=1)"],
+)
+def test_moments_beyond_floating_point(text):
+    with pytest.raises(ConfigError, match="no floating-point numbers"):
+        read_prior(text)
