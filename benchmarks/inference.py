@@ -11,7 +11,8 @@ Parts (``--only``), each says in its own file what it compares with:
 - ``coverage`` (``inference_coverage.py``): how many 95 % intervals hold the truth, by method.
 - ``sbc`` (``inference_sbc.py``): simulation-based calibration of NUTS.
 
-The file is written after each part; figures of parts that were not run again are kept if it is there.
+The file is written after each part, and after each model of a part; what it holds of parts and models that were not run
+again is kept.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,52 +29,52 @@ from fit_speed import cpu_model, load_average
 
 PARTS = ("speed", "example3a", "recovery", "coverage", "sbc")
 SHORT = {"draws": 100, "tune": 100}  # of NUTS where it shall only be seen to run
+ENOUGH = {"draws": 500, "tune": 500}  # for means and intervals of many fits; effective samples are told
+Figures = Iterator[dict[str, Any]]
 
 
-def speed(arguments: argparse.Namespace) -> dict[str, Any]:
+def speed(arguments: argparse.Namespace) -> Figures:
     """Seconds, beside peers."""
     import inference_speed
 
-    return inference_speed.run(
+    yield inference_speed.run(
         arguments.repeats, arguments.peers, arguments.environments, arguments.pyem, arguments.quick
     )
 
 
-def example3a(arguments: argparse.Namespace) -> dict[str, Any]:
+def example3a(arguments: argparse.Namespace) -> Figures:
     """The third example."""
     import inference_example3a
 
-    return inference_example3a.run((3, 40), **SHORT) if arguments.quick else inference_example3a.run()
+    yield inference_example3a.run((3, 40), **SHORT) if arguments.quick else inference_example3a.run()
 
 
-def recovery(arguments: argparse.Namespace) -> dict[str, Any]:
-    """True and estimated parameters."""
+def recovery(arguments: argparse.Namespace) -> Figures:
+    """True and estimated parameters, model by model."""
     import inference_recovery
     from inference_models import READY
 
-    models = tuple(arguments.models or READY)
-    if arguments.quick:
-        return inference_recovery.run(4, 40, arguments.jobs, models, **SHORT)
-    return inference_recovery.run(100, 200, arguments.jobs, models)
+    size, sampler = ((4, 40), SHORT) if arguments.quick else ((100, 200), ENOUGH)
+    for name in arguments.models or READY:
+        yield inference_recovery.run(*size, arguments.jobs, (name,), **sampler)
 
 
-def coverage(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Shares of intervals."""
+def coverage(arguments: argparse.Namespace) -> Figures:
+    """Shares of intervals, model by model."""
     import inference_coverage
 
-    models = tuple(arguments.models or inference_coverage.MODELS)
-    if arguments.quick:
-        return inference_coverage.run(2, (8, 40), arguments.jobs, models, **SHORT)
-    return inference_coverage.run(10, (100, 200), arguments.jobs, models)
+    groups, size, sampler = (2, (8, 40), SHORT) if arguments.quick else (10, (100, 200), ENOUGH)
+    for name in arguments.models or inference_coverage.MODELS:
+        yield inference_coverage.run(groups, size, arguments.jobs, (name,), **sampler)
 
 
-def sbc(arguments: argparse.Namespace) -> dict[str, Any]:
+def sbc(arguments: argparse.Namespace) -> Figures:
     """Ranks."""
     import inference_sbc
 
     runs, trials, people, draws = (4, 20, 2, 100) if arguments.quick else (200, 100, 5, 500)
     sizes = {"example 2": {"n_trials": 150}, "small 3a": {"n_trials": trials, "n_people": people}}
-    return inference_sbc.run(runs, sizes, arguments.jobs, draws, arguments.figure)
+    yield inference_sbc.run(runs, sizes, arguments.jobs, draws, arguments.figure)
 
 
 WORKS = {work.__name__: work for work in (speed, example3a, recovery, coverage, sbc)}
@@ -103,10 +105,16 @@ def main() -> None:
     out["machine"] = {"cpu": cpu_model(), "cores": os.cpu_count(), "system": platform.platform()}
     for part in [part for part in PARTS if part in arguments.only]:
         before, begin = load_average(), time.perf_counter()
-        out[part] = WORKS[part](arguments)
-        out[part] |= {"quick": arguments.quick, "seconds_of_part": time.perf_counter() - begin}
-        out[part]["load_averages"] = [before, load_average()]
-        arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+        for figures in WORKS[part](arguments):
+            figures |= {"quick": arguments.quick, "seconds_of_part": time.perf_counter() - begin}
+            figures["load_averages"] = [before, load_average()]
+            out[part] = merged(out.get(part, {}), figures)
+            arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """New figures; of models that are not among them the old ones."""
+    return new | ({"models": old.get("models", {}) | new["models"]} if "models" in new else {})
 
 
 if __name__ == "__main__":

@@ -96,7 +96,6 @@ def run(
         found = dict(zip(reversed(METHODS), Parallel(n_jobs=jobs)(works), strict=True))
         out["models"][name] = {method: found[method] for method in METHODS} | {"not_better": judge(found)}
         show(name, out["models"][name])
-    out["not_better"] = {name: entry["not_better"] for name, entry in out["models"].items() if entry["not_better"]}
     return out
 
 
