@@ -24,7 +24,7 @@ OWN: dict[str, tuple[str, ...]] = dict.fromkeys(("mle", "map"), ("start", "n_sta
 OWN["em"] = ("covariance", "regressors", "start", "skewness", "n_starts", "tolerance", "max_iterations", "seed")
 OWN["em"] += ("n_threads",)
 OWN["nuts"] = ("draws", "tune", "chains", "seed", "n_threads", "target_accept", "parametrisation", "regressors")
-OWN["nuts"] += ("progress", "likelihood")
+OWN["nuts"] += ("start", "progress", "likelihood")
 NEEDED = {"nuts": ("nutpie", "arviz")}  # of the extra [bayes]
 
 

@@ -9,11 +9,13 @@ import torch
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, join_problems
 from spice.inference.fitting.density import AloneDensity, PeopleDensity
+from spice.inference.fitting.em_result import NARROW
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.population import design_matrix
 from spice.inference.fitting.posterior import PosteriorResult, posterior_result
 from spice.inference.fitting.result import participant_labels
 from spice.inference.fitting.sampling import Settings, Trace, finite_start, import_extra, sample
+from spice.inference.fitting.starts import given_starts
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.whitening import Sites, find_population, find_sites, theta_moments
 from spice.resources.arguments import in_words, is_number, is_whole
@@ -40,6 +42,7 @@ def fit_nuts(
     target_accept: float | None = None,
     parametrisation: str = "whitened",
     regressors: "pd.DataFrame | None" = None,
+    start: Any = None,
     progress: bool = False,
     likelihood: Any = None,
 ) -> PosteriorResult:
@@ -71,6 +74,10 @@ def fit_nuts(
         population, or by the population alone. The posterior is the same; the first is about twice as fast.
     regressors : pandas.DataFrame, optional
         Of the population's means, indexed by participant label, as in `design_matrix`.
+    start : mapping of str to number or array, pandas.DataFrame, or array_like, optional
+        With pooling "partial": from where chains look for their start, on the natural scale; one value of each
+        parameter, or one for each participant. For models whose posterior has several modes, e.g. the parameters that
+        another method found.
     progress : bool, default False
         Whether to show nutpie's progress bar.
     likelihood : Likelihood, optional
@@ -101,11 +108,12 @@ def fit_nuts(
     settings = Settings(int(draws), int(tune), int(chains), int(seed), n_threads, accept, bool(progress))
     likelihood = likelihood_of(model, dataset, 1) if likelihood is None else likelihood  # chains are what runs at once
     labels = participant_labels(likelihood, dataset)
+    begin = _read_start(start, model, labels, pooling)
     design = design_matrix(regressors, labels)
     names, matrix = design.names[1:], design.matrix[:, 1:]  # without the intercept
     densities: Sequence[Any]
     if pooling == "partial":
-        densities = [_people(model, likelihood, matrix, parametrisation == "whitened")]
+        densities = [_people(model, likelihood, matrix, begin, parametrisation == "whitened")]
     else:
         densities = _alone(model, likelihood, pooling == "complete")
     _check_starts(densities, likelihood, labels)
@@ -132,10 +140,22 @@ def _check(pooling, parametrisation, draws, tune, chains, seed, target_accept, r
         raise ConfigError(join_problems("The posterior cannot be drawn", problems))
 
 
-def _people(model: Any, likelihood: Any, regressors: np.ndarray, whitened: bool) -> PeopleDensity:
+def _read_start(start: Any, model: Any, labels: list[Any], pooling: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the search for a population begins: its means and standard deviations on the unconstrained scale."""
+    if start is None:
+        return theta_moments(model.parameters, Scale(model.parameters))
+    if pooling != "partial":
+        raise ConfigError('start is of a population: it needs pooling="partial".')
+    theta = given_starts(start, model.parameters, labels)
+    return theta.mean(0), np.maximum(theta.std(0), NARROW)
+
+
+def _people(
+    model: Any, likelihood: Any, regressors: np.ndarray, begin: tuple[np.ndarray, np.ndarray], whitened: bool
+) -> PeopleDensity:
     scale = Scale(model.parameters)
     centred = regressors - regressors.mean(0)
-    sites, _ = find_population(likelihood, scale, *theta_moments(model.parameters, scale), centred)
+    sites, _ = find_population(likelihood, scale, *begin, centred)
     return PeopleDensity(model.parameters, likelihood, regressors, sites, whitened)
 
 

@@ -235,6 +235,27 @@ def test_a_start_without_likelihood_names_person_choice_and_values(small, cases)
         small("none", cases.several(3, labels=["ann", "bob", "cy"]), likelihood=likelihood)
 
 
+def test_the_search_for_a_start_begins_where_it_is_told(small, cases, monkeypatch):
+    begun = []
+
+    def search(likelihood, scale, mean, sd, regressors):
+        begun.append(np.stack([mean, sd]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nuts, "find_population", search)
+    data, alpha = cases.several(3, labels=["ann", "bob", "cy"]), np.array([0.1, 0.5, 0.9])
+    for start in (None, {"alpha": alpha, "beta": 2.0}):
+        with pytest.raises(KeyboardInterrupt):
+            small("partial", data, start=start)
+    theta = np.log(alpha / (1 - alpha))
+    np.testing.assert_allclose(begun[1], [[theta.mean(), np.log(2.0)], [theta.std(), 0.5]], rtol=1e-12, atol=1e-12)
+    assert (begun[0] != begun[1]).any()
+    with pytest.raises(ConfigError, match='start is of a population: it needs pooling="partial"'):
+        small("none", data, start={"alpha": 0.5, "beta": 2.0})
+    with pytest.raises(ConfigError, match="'beta' is missing"):
+        small("partial", data, start={"alpha": 0.5})
+
+
 def test_settings_that_cannot_be_are_listed(small):
     with pytest.raises(ConfigError) as error:
         small("some", draws=0, target_accept=1.5, parametrisation="centred", regressors=pd.DataFrame())
