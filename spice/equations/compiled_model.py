@@ -139,12 +139,20 @@ class CompiledModel:
         Further columns that the step reads after the choice.
     name : str, optional
         What the model is called.
+    biases : sequence of str, optional
+        Parameters that are added to the logits of all options but the first, see `spice.precoded.with_bias`.
+    lapse : str, optional
+        Parameter: the probability to choose any of the options on offer, see `spice.precoded.with_lapse`.
 
     Notes
     -----
     Row by row of a session: the choice and its outcome update the states, then what is shown before the next choice
     gives its prediction. A session starts with the start values; its first choice is not scored. A trial without a
     choice changes nothing and is predicted through.
+
+    What the step says of a choice is changed afterwards, given each value of a hidden variable: biases are added, where
+    the data have columns ``available_0``, ``available_1``, ... the other options get probability 0, and lapses are
+    mixed in.
 
     Raises
     ------
@@ -161,14 +169,22 @@ class CompiledModel:
         shown: Mapping[str, int] | None = None,
         inputs: Sequence[str] = (),
         name: str = "model",
+        biases: Sequence[str] = (),
+        lapse: str | None = None,
     ):
         self.parameters = dict(parameters)
         self.states = {state: np.array(start, dtype=float) for state, start in states.items()}
         self.step, self.n_actions, self.name = step, n_actions, name
         self.shown, self.inputs = dict(shown or {}), tuple(inputs)
+        self.biases, self.lapse = tuple(biases), lapse
         problems = list(self._problems())
         if problems:
             raise ConfigError(join_problems(f"The model {name!r} cannot be used", problems))
+
+    def replace(self, **changes: Any) -> "CompiledModel":
+        """The model with other arguments than it was made with."""
+        names = ("parameters", "states", "step", "n_actions", "shown", "inputs", "name", "biases", "lapse")
+        return CompiledModel(**{name: getattr(self, name) for name in names} | changes)
 
     def agent(self, values: Any, rule: str | None = None, seed: Any = None) -> "StepAgent":
         """The model as an agent; arguments as for `spice.equations.step_agent.StepAgent`."""
@@ -243,7 +259,15 @@ class CompiledModel:
         for entry, levels in self.shown.items():
             if not is_whole(levels, 1):
                 yield f"shown[{entry!r}] must be the number of levels, from 1 on, not {levels!r}."
+        yield from self._choice_problems()
         yield from self._step_problems()
+
+    def _choice_problems(self) -> Iterator[str]:
+        if self.biases and is_whole(self.n_actions, 2) and len(self.biases) != self.n_actions - 1:
+            yield f"{self.n_actions} options have {self.n_actions - 1} biases, not {len(self.biases)}."
+        for entry in (*self.biases, *([] if self.lapse is None else [self.lapse])):
+            if entry not in self.parameters:
+                yield f"{entry!r} is no parameter, so it cannot be a bias or lapse."
 
     def _step_problems(self) -> Iterator[str]:
         step = self.step

@@ -62,7 +62,7 @@ def evaluate(
             ready = False  # whether what was expected of the coming choice is that of this trial
             for trial in range(sessions[session], sessions[session + 1]):
                 if choice[trial] >= 0:
-                    now = StepTrial(choice[trial], reward[trial], outcome[trial], inputs[trial], shown[trial])
+                    now = StepTrial(choice[trial], reward[trial], outcome[trial], inputs[trial], {seen})
                     for k in range({n_shown}):
                         ready = ready and shown[trial, k] == next_shown[trial - 1, k]
                     if not (ready and choice[trial] == target[trial - 1]):
@@ -104,13 +104,15 @@ def evaluate(
 '''
 
 
-def filter_function(model: CompiledModel) -> Callable:
+def filter_function(model: CompiledModel, offers: bool = False) -> Callable:
     """The compiled particle filter of a model with a `HiddenStep`.
 
     Parameters
     ----------
     model : CompiledModel
         The model.
+    offers : bool, default False
+        Whether options can be missing, as in `spice.equations.step_source.likelihood_function`.
 
     Returns
     -------
@@ -120,4 +122,4 @@ def filter_function(model: CompiledModel) -> Callable:
         of the choice that follows each trial of a row's participant. ``seeds`` (n_rows,) are uint64; particles are
         resampled where the effective number of them falls below ``threshold * n_particles``.
     """
-    return load_step_code(model, FILTER, ["evaluate"])[0]
+    return load_step_code(model, FILTER, ["evaluate"], offers=offers)[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spice.equations import hidden_rules, jets
+from spice.equations import hidden_rules, jets, step_choices
 from spice.equations.compiled import load_function
 from spice.equations.compiled_model import CompiledModel, HiddenStep
 
@@ -44,7 +44,7 @@ ROWS = """
             ready = False
             for trial in range(sessions[session], sessions[session + 1]):
                 if choice[trial] >= 0:
-                    now = StepTrial(choice[trial], reward[trial], outcome[trial], inputs[trial], shown[trial])
+                    now = StepTrial(choice[trial], reward[trial], outcome[trial], inputs[trial], {seen})
 {update}
                 ready = False
 """
@@ -91,7 +91,7 @@ def learn_all(parameters, states, choice, reward, outcome, inputs, shown, unifor
     for row in range(len(choice)):
         if choice[row] >= 0:
             p, states = parameters[row], ({own},)
-            now = StepTrial(choice[row], reward[row], outcome[row], inputs[row], shown[row])
+            now = StepTrial(choice[row], reward[row], outcome[row], inputs[row], {seen_row})
 {learn}
 
 
@@ -107,7 +107,7 @@ def predict_all(parameters, states, next_shown, found):
 """
 
 
-def likelihood_function(model: CompiledModel, order: int) -> Callable:
+def likelihood_function(model: CompiledModel, order: int, offers: bool = False) -> Callable:
     """The compiled log-likelihood with its derivatives.
 
     Parameters
@@ -116,6 +116,9 @@ def likelihood_function(model: CompiledModel, order: int) -> Callable:
         The model.
     order : {1, 2}
         Highest derivative.
+    offers : bool, default False
+        Whether options can be missing: then ``shown`` and ``next_shown`` have a column for each option behind the
+        model's own, 1 where it is on offer.
 
     Returns
     -------
@@ -123,21 +126,23 @@ def likelihood_function(model: CompiledModel, order: int) -> Callable:
         ``evaluate(parameters, group, choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups,
         total)`` adds to ``total`` (n_rows, jet) the jets of the log-likelihood of rows.
     """
-    return load_step_code(model, LIKELIHOOD, ["evaluate"], order)[0]
+    return load_step_code(model, LIKELIHOOD, ["evaluate"], order, offers)[0]
 
 
-def replay_function(model: CompiledModel) -> Callable:
+def replay_function(model: CompiledModel, offers: bool = False) -> Callable:
     """The compiled choice probabilities: as above, but ``found`` (n_rows, n_trials, n_actions) comes last."""
-    return load_step_code(model, REPLAY, ["evaluate"])[0]
+    return load_step_code(model, REPLAY, ["evaluate"], offers=offers)[0]
 
 
-def play_functions(model: CompiledModel) -> tuple[Callable, Callable]:
+def play_functions(model: CompiledModel, offers: bool = False) -> tuple[Callable, Callable]:
     """One trial of many sessions at once: ``learn_all`` and ``predict_all``."""
-    learn_all, predict_all = load_step_code(model, PLAY, ["learn_all", "predict_all"])
+    learn_all, predict_all = load_step_code(model, PLAY, ["learn_all", "predict_all"], offers=offers)
     return learn_all, predict_all
 
 
-def load_step_code(model: CompiledModel, template: str, names: list[str], order: int = 0) -> list[Callable]:
+def load_step_code(
+    model: CompiledModel, template: str, names: list[str], order: int = 0, offers: bool = False
+) -> list[Callable]:
     """Functions of a text around a model's step.
 
     They come from the cache folder if the step can be imported; else they are compiled for this process alone.
@@ -152,6 +157,8 @@ def load_step_code(model: CompiledModel, template: str, names: list[str], order:
         The functions.
     order : {0, 1, 2}
         Highest derivative.
+    offers : bool, default False
+        Whether options can be missing.
     """
     functions = model.step.functions
     importable = all(map(_can_be_imported, functions.values()))
@@ -160,11 +167,16 @@ def load_step_code(model: CompiledModel, template: str, names: list[str], order:
         rule = model.step.rule
         imports.append("from spice.equations.hidden_rules import log_total, put_all_on, sample")
         imports.append(f"from spice.equations.hidden_rules import mix_{rule} as mix, respond_{rule} as respond")
+    if _changes_choices(model, offers):
+        imports.append("from spice.equations.jets import add, log_softmax")
+        imports.append("from spice.equations.step_choices import leave_out, mix_lapse")
     if importable:
         imports += [f"from {f.__module__} import {f.__name__} as {name}" for name, f in functions.items()]
     starts = [f"START_{k} = np.array({start.ravel().tolist()})" for k, start in enumerate(model.states.values())]
+    if model.lapse is not None and not offers:
+        starts.append(f"EVERY = np.ones({int(model.n_actions)}, np.int64)")
     text = BEGINNING.format(imports="\n".join(imports), constants="\n".join(starts), digest=_digest(model))
-    text += template.format(cache=importable, **_parts(model, order))
+    text += template.format(cache=importable, **_parts(model, order, offers))
     if importable:
         return [load_function(text, name) for name in names]
     namespace: dict[str, Any] = dict(functions)
@@ -185,7 +197,8 @@ def _can_be_imported(function: Callable) -> bool:
 
 def _digest(model: CompiledModel) -> str:
     """Of the files that the step is made of: numba itself only sees whether the text that calls them has changed."""
-    modules = [jets, hidden_rules, *(sys.modules.get(f.__module__) for f in model.step.functions.values())]
+    own = (sys.modules.get(function.__module__) for function in model.step.functions.values())
+    modules = [jets, hidden_rules, step_choices, *own]
     files = {getattr(module, "__file__", None) or "" for module in modules}
     texts = [Path(file).read_bytes() for file in sorted(files) if Path(file).is_file()]
     return hashlib.sha256(b"".join(texts)).hexdigest()
@@ -194,38 +207,43 @@ def _digest(model: CompiledModel) -> str:
 # ---------------------------------------------------------------------- what depends on the model
 
 
-def _parts(model: CompiledModel, order: int) -> dict[str, object]:
+def _parts(model: CompiledModel, order: int, offers: bool) -> dict[str, object]:
     """What goes into the places of a template."""
     n = len(model.parameters) if order else 0
     length = jets.length(n, order)
     names = [f"x{k}" for k in range(len(model.states))]
     lines = {
-        "arrays": (1, _arrays(model, length)),
+        "arrays": (1, _arrays(model, length, offers)),
         "states": (1, _states(model, length)),
         "start": (3, _start(model)),
-        "update": (5, _update(model, n)),
-        "predict": (5, _predict(model, n, "next_shown[trial]")),
-        "score": (5, _score(model, n)),
-        "learn": (3, _learn(model, n)),
-        "look": (2, _predict(model, n, "next_shown[row]")),
+        "update": (5, _update(model, n, offers)),
+        "predict": (5, _predict(model, n, offers, "next_shown[trial]")),
+        "score": (5, _score(model, n, offers)),
+        "learn": (3, _learn(model, n, offers)),
+        "look": (2, _predict(model, n, offers, "next_shown[row]")),
     }
     if isinstance(model.step, HiddenStep):
-        lines |= _particle_lines(model)
+        lines |= _particle_lines(model, offers)
     texts = {name: "\n".join(INDENT * depth + line for line in part) for name, (depth, part) in lines.items()}
-    sizes = {"n": n, "length": length, "n_parameters": len(model.parameters), "n_shown": len(model.shown)}
+    n_shown = len(model.shown) + (int(model.n_actions) if offers else 0)
+    sizes = {"n": n, "length": length, "n_parameters": len(model.parameters), "n_shown": n_shown}
+    sizes |= {"n_actions": int(model.n_actions)}
+    seen = {"seen": _own(model, offers, "shown[trial]"), "seen_row": _own(model, offers, "shown[row]")}
     own = ", ".join(f"{name}[row]" for name in names)
     particle = ", ".join(f"{name}[i]" for name in names)
     hidden = {"n_hidden": int(getattr(model.step, "n_hidden", 0)), "particle": particle}
-    return {**texts, **sizes, **hidden, "n_actions": int(model.n_actions), "names": ", ".join(names), "own": own}
+    return {**texts, **sizes, **seen, **hidden, "names": ", ".join(names), "own": own}
 
 
-def _arrays(model: CompiledModel, length: int) -> list[str]:
+def _arrays(model: CompiledModel, length: int, offers: bool) -> list[str]:
     step, n_actions = model.step, int(model.n_actions)
     lines = [f"log_p, work = np.zeros(({n_actions}, {length})), np.zeros(({int(step.work)}, {length}))"]
     if isinstance(step, HiddenStep):
         n_hidden = int(step.n_hidden)
         lines += [f"{name} = np.zeros(({n_hidden}, {length}))" for name in ("log_w", "weights", "mixed")]
         lines.append(f"given, spare = np.zeros(({n_hidden}, {n_actions}, {length})), np.zeros({length})")
+    elif _changes_choices(model, offers):
+        lines.append(f"spare = np.zeros({length})")
     return lines
 
 
@@ -244,45 +262,77 @@ def _start(model: CompiledModel) -> list[str]:
     return lines
 
 
-def _look(n: int, shown: str) -> list[str]:
-    return [f"weigh(log_w, states, p, {shown}, work, {n})", f"act(given, states, p, {shown}, work, {n})"]
+def _changes_choices(model: CompiledModel, offers: bool) -> bool:
+    return offers or bool(model.biases) or model.lapse is not None
 
 
-def _predict(model: CompiledModel, n: int, shown: str) -> list[str]:
+def _own(model: CompiledModel, offers: bool, row: str) -> str:
+    """What the model's own inputs show, of a row of all that is shown, e.g. ``shown[trial]``."""
+    return f"{row[:-1]}, :{len(model.shown)}]" if offers else row
+
+
+def _choices(model: CompiledModel, n: int, offers: bool, log_p: str, row: str) -> list[str]:
+    """What becomes of the log-probabilities that the step says: biases, what is not on offer, lapses."""
+    places = list(model.parameters)
+    offered = f"{row[:-1]}, {len(model.shown)}:]" if offers else "EVERY"
+    lines = [
+        f"add({log_p}[{option}], {log_p}[{option}], p[{places.index(name)}])"
+        for option, name in enumerate(model.biases, start=1)
+    ]
+    if offers:
+        lines.append(f"leave_out({log_p}, {offered}, spare, {n})")
+    elif model.biases:
+        lines.append(f"log_softmax({log_p}, spare, {n})")
+    if model.lapse is not None:
+        lines.append(f"mix_lapse({log_p}, p[{places.index(model.lapse)}], {offered}, spare, {n})")
+    return lines
+
+
+def _look(model: CompiledModel, n: int, offers: bool, row: str) -> list[str]:
+    """What a person with something hidden does next, given what a row of ``shown`` or ``next_shown`` shows."""
+    seen = "now.shown" if row.startswith("shown") else _own(model, offers, row)
+    lines = [f"weigh(log_w, states, p, {seen}, work, {n})", f"act(given, states, p, {seen}, work, {n})"]
+    changes = _choices(model, n, offers, "given[hidden]", row)
+    each = [INDENT + line for line in changes]
+    return [*lines, *([f"for hidden in range({int(model.step.n_hidden)}):", *each] if each else [])]  # type: ignore[union-attr]
+
+
+def _predict(model: CompiledModel, n: int, offers: bool, row: str) -> list[str]:
     if not isinstance(model.step, HiddenStep):
-        return [f"predict(log_p, states, p, {shown}, work, {n})"]
+        shown = _own(model, offers, row)
+        return [f"predict(log_p, states, p, {shown}, work, {n})", *_choices(model, n, offers, "log_p", row)]
     each = f"{INDENT}mix(log_p[option], log_w, given, option, mixed, {n})"
-    return [*_look(n, shown), f"for option in range({int(model.n_actions)}):", each, "ready = True"]
+    return [*_look(model, n, offers, row), f"for option in range({int(model.n_actions)}):", each, "ready = True"]
 
 
-def _score(model: CompiledModel, n: int) -> list[str]:
+def _score(model: CompiledModel, n: int, offers: bool) -> list[str]:
     """Of the option that was chosen next alone, where the others need not be known."""
-    shown, option = "next_shown[trial]", "target[trial]"
+    row, option = "next_shown[trial]", "target[trial]"
     if not isinstance(model.step, HiddenStep):
-        return _predict(model, n, shown)
-    return [*_look(n, shown), f"mix(log_p[{option}], log_w, given, {option}, mixed, {n})", "ready = True"]
+        return _predict(model, n, offers, row)
+    return [*_look(model, n, offers, row), f"mix(log_p[{option}], log_w, given, {option}, mixed, {n})", "ready = True"]
 
 
-def _update(model: CompiledModel, n: int) -> list[str]:
+def _update(model: CompiledModel, n: int, offers: bool) -> list[str]:
     """In a loop over trials; what the prediction of this choice has found is not computed anew."""
     if not isinstance(model.step, HiddenStep):
         return [f"update(states, p, now, work, {n})"]
     return [
-        f"for k in range({len(model.shown)}):",
+        f"for k in range({len(model.shown) + (int(model.n_actions) if offers else 0)}):",
         f"{INDENT}ready = ready and shown[trial, k] == next_shown[trial - 1, k]",
         "if not ready:",
-        *(INDENT + line for line in _look(n, "now.shown")),
+        *(INDENT + line for line in _look(model, n, offers, "shown[trial]")),
         f"respond(weights, log_w, given, now.choice, spare, {n})",
         f"learn(states, weights, p, now, work, {n})",
     ]
 
 
-def _learn(model: CompiledModel, n: int) -> list[str]:
+def _learn(model: CompiledModel, n: int, offers: bool) -> list[str]:
     """Of a row of its own."""
     if not isinstance(model.step, HiddenStep):
         return [f"update(states, p, now, work, {n})"]
     return [
-        *_look(n, "now.shown"),
+        *_look(model, n, offers, "shown[row]"),
         f"respond(weights, log_w, given, now.choice, spare, {n})",
         "if sampled:",
         f"{INDENT}put_all_on(weights, sample(weights[:, 0], uniform[row]))",
@@ -290,7 +340,7 @@ def _learn(model: CompiledModel, n: int) -> list[str]:
     ]
 
 
-def _particle_lines(model: CompiledModel) -> dict[str, tuple[int, list[str]]]:
+def _particle_lines(model: CompiledModel, offers: bool) -> dict[str, tuple[int, list[str]]]:
     """What a particle filter needs: each particle has states x0, x1, ..., and y0, y1, ... to be copied from."""
     particles, start, swap, copy = [], [], [], []
     for k, values in enumerate(model.states.values()):
@@ -307,6 +357,6 @@ def _particle_lines(model: CompiledModel) -> dict[str, tuple[int, list[str]]]:
         "start_particle": (4, start),
         "swap": (6, swap),
         "copy": (7, copy),
-        "look_now": (7, _look(0, "now.shown")),
-        "look_next": (6, _look(0, "next_shown[trial]")),
+        "look_now": (7, _look(model, 0, offers, "shown[trial]")),
+        "look_next": (6, _look(model, 0, offers, "next_shown[trial]")),
     }

@@ -16,6 +16,7 @@ from spice.errors import ConfigError, DataError, ModelFormError
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.general.generated import GeneratedLikelihood
 from spice.inference.general.own_step import StepLikelihood
+from spice.precoded import with_bias, with_lapse
 from spice.resources.agents import replay
 from spice.resources.bandits import BanditsDrift, create_dataset
 from spice.resources.dataset import DatasetRNN
@@ -114,6 +115,42 @@ def test_nothing_is_predicted_where_it_is_not_known_what_is_shown(random_data):
     shown = DatasetRNN(xs, ys, ["cue", "next_cue", "participant"])
     found = likelihood_of(own(shown={"cue": 2}), shown).probabilities(np.array([[0.2, 1.0]]))
     assert np.isnan(found[..., 0]).tolist() == [[False, True, False, False, False, False]] * 2
+
+
+def with_offers(data, seed=0):
+    """Data that say what is on offer: what was chosen, and some of the rest."""
+    rng = np.random.default_rng(seed)
+    n, first = data.n_actions, data.xs[:, :1, : data.n_actions].numpy()
+    choices = np.concatenate([first, data.ys.numpy()], 1)  # of all trials
+    offered = (rng.random(choices.shape) < 0.5) | (choices == 1)
+    offered[~offered.any(-1)] = True
+    names = [f"{prefix}available_{option}" for prefix in ("", "next_") for option in range(n)]
+    xs = np.dstack([data.xs[..., :-1], offered[:, :-1], offered[:, 1:], data.xs[..., -1:]])
+    return DatasetRNN(xs, data.ys, [*names, "participant"])
+
+
+@pytest.mark.parametrize("biased, lapsing, offers", [(True, True, True), (True, False, False), (False, True, False)])
+def test_biases_lapses_and_offers_like_the_generated_likelihood(random_data, biased, lapsing, offers):
+    data = random_data(4, 20, 3, n_participants=2, missing=0.15, unknown=0.15)
+    data = with_offers(data) if offers else data
+    models = [own(3), rescorla_wagner()]
+    models = [with_bias(model, 3) for model in models] if biased else models
+    models = [with_lapse(model) for model in models] if lapsing else models
+    found, wanted = (likelihood_of(model, data, n_threads=1) for model in models)
+    names = ("alpha", "beta", *(("bias_1", "bias_2") if biased else ()), *(("lapse",) if lapsing else ()))
+    assert found.names == wanted.names == names
+    values = dict(zip(names, [0.4, 3.0, *((0.7, -1.2) if biased else ()), 0.2], strict=False))
+    rows = np.array(list(values.values())) * np.array([[1.0], [0.6], [1.3]])
+    group = np.array([0, 1, 1])
+    for one, other in zip(found(rows, group), wanted(rows, group), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+    for one, other in zip(found.gradient(rows, group), wanted.gradient(rows, group), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.probabilities(rows[:2]), wanted.probabilities(rows[:2]), rtol=1e-10, atol=1e-300)
+    agent = StepAgent(models[0], {name: rows[0, k] for k, name in enumerate(names)})
+    played = replay(agent, data[data.participants == 0][0]).probs[1:]
+    expected = found.probabilities(rows[[0, 0]])[(data.participants == 0).numpy().argmax(), : len(played)]
+    np.testing.assert_allclose(played, expected, rtol=1e-10, atol=1e-300)
 
 
 def test_threads_change_nothing(random_data):

@@ -128,7 +128,7 @@ class ParticleFilter:
         from spice.equations.filter_source import filter_function  # the compiler takes a second to import
 
         values, group = self._checked(values, group)
-        kernel, arrays, n_runs = filter_function(self._model), self._data.arrays, self._n_runs
+        kernel, arrays, n_runs = filter_function(self._model, self._data.offers), self._data.arrays, self._n_runs
         values, group = np.repeat(values, n_runs, axis=0), np.repeat(group, n_runs)
         seeds = np.random.SeedSequence(self._seed).generate_state(len(values), np.uint64)
         found = np.full((len(values), int(self._data.lengths[group].max(initial=0))), np.nan)

@@ -9,13 +9,14 @@ import numpy as np
 from spice.equations.compiled_model import CompiledModel, HiddenStep
 from spice.equations.model_parts import Choices
 from spice.equations.reading import has_offers, next_is_known
-from spice.errors import ConfigError, DataError, ModelFormError
+from spice.errors import ConfigError, ModelFormError
 from spice.inference.general.flat_trials import FlatTrials, flatten
 from spice.inference.general.generated import Exact
 from spice.inference.threads import Threads
 from spice.inference.used import trials_in_use
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
+from spice.resources.offers import offer_names
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class _Reads:
     lagged: tuple = ()
     states: Mapping[str, Any] = field(default_factory=dict)
     conditions: tuple = ()
+    offers: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.inputs, *self.shown, *(NEXT + name for name in self.shown))
+        return (*self.inputs, *self.shown, *(NEXT + name for name in self.shown), *self.offers)
 
     def choices(self, n_actions: int) -> list[Choices]:
         return [Choices(None, ())]
@@ -54,6 +56,8 @@ class StepTrials:
         Participant number of each group.
     n_actions : int
         Number of options.
+    offers : bool
+        Whether the data say which options are on offer.
 
     Raises
     ------
@@ -68,10 +72,10 @@ class StepTrials:
             raise ConfigError(
                 f"the model {model.name!r} has {model.n_actions} options, but the data have {dataset.n_actions}."
             )
-        if has_offers(dataset):
-            raise DataError("a model with a step of its own cannot leave out options that are not on offer.")
+        self.offers = has_offers(dataset)
+        reads = _Reads(model.inputs, model.shown, offers=offer_names(dataset.n_actions) if self.offers else ())
         self.flat: FlatTrials
-        self.flat, self.participants = flatten(_Reads(model.inputs, model.shown), dataset)  # type: ignore[arg-type]
+        self.flat, self.participants = flatten(reads, dataset)  # type: ignore[arg-type]
         self.n_actions, self._shape = dataset.n_actions, tuple(dataset.shape[:2])
         self._order = dataset.participants.argsort(stable=True).numpy()
         dataset = dataset[self._order]
@@ -79,17 +83,22 @@ class StepTrials:
         self._person = np.repeat(np.arange(len(self.participants)), self.lengths)
         self._place = np.arange(len(self._person)) - self.flat.sessions[self.flat.groups[self._person]]
         n_inputs, n_shown = len(model.inputs), len(model.shown)
-        inputs, shown, coming = np.split(self.flat.inputs, [n_inputs, n_inputs + n_shown], axis=1)
+        ends = np.cumsum([n_inputs, n_shown, n_shown])
+        inputs, shown, coming, offered = np.split(self.flat.inputs, ends, axis=1)
         self._inputs = np.ascontiguousarray(inputs)
         known = next_is_known(model.shown, dataset)[self._kept]
         coming = np.where(known[:, None], coming, -1)
+        if self.offers:  # where no choice was made all are, as in `FlatTrials`
+            shown = np.hstack([shown, (offered > 0) | ~(offered > 0).any(1, keepdims=True)])
+            coming = np.hstack([coming, self.flat.offered])
         self._shown, self._next_shown = (np.ascontiguousarray(part, dtype=np.int64) for part in (shown, coming))
 
     @property
     def arrays(self) -> list[np.ndarray]:
         """What compiled loops take: choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups.
 
-        ``next_shown`` is -1 where it is not known.
+        ``next_shown`` is -1 where it is not known. With ``offers``, shown and next_shown have a column for each option
+        behind the model's own.
         """
         flat = self.flat
         seen = [flat.choice, flat.reward, flat.outcome, self._inputs, self._shown, self._next_shown]
@@ -230,7 +239,7 @@ class StepLikelihood:
                 "to fit by; use rule='marginal' or the particle filter. log_probabilities gives its plain values."
             )
         values, group = self._rows(values, group)
-        kernel = likelihood_function(self._model, order)
+        kernel = likelihood_function(self._model, order, self._data.offers)
         total = np.zeros((len(values), length(len(self.names), order)))
         arrays = self._data.arrays
         self._threads.run(lambda part: kernel(values[part], group[part], *arrays, total[part]), group)
@@ -240,7 +249,7 @@ class StepLikelihood:
         """Log-probabilities of all options after each trial, (n_rows, n_trials, n_actions)."""
         from spice.equations.step_source import replay_function
 
-        kernel, arrays = replay_function(self._model), self._data.arrays
+        kernel, arrays = replay_function(self._model, self._data.offers), self._data.arrays
         found = np.full((len(values), int(self._data.lengths[group].max(initial=0)), self._data.n_actions), np.nan)
         self._threads.run(lambda part: kernel(values[part], group[part], *arrays, found[part]), group)
         return found

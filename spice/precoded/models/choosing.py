@@ -1,12 +1,15 @@
 """Models of choosing, and what any model may be extended by: lapses and biases."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from spice.equations.compiled_model import CompiledModel
 from spice.errors import ConfigError
 from spice.resources.arguments import in_words, is_whole
 
 if TYPE_CHECKING:
     from spice.equations import SymbolicModel
+
+Model = TypeVar("Model", "SymbolicModel", CompiledModel)
 
 
 def choice_kernel() -> "SymbolicModel":
@@ -53,25 +56,27 @@ def win_stay_lose_shift() -> "SymbolicModel":
     )
 
 
-def with_lapse(model: "SymbolicModel", name: str = "lapse") -> "SymbolicModel":
+def with_lapse(model: Model, name: str = "lapse") -> Model:
     """A model whose choices lapse: with some probability any of the options on offer is chosen.
+
+    Where a model has something hidden, such as task sets, the person lapses in acting, not in what is hidden.
 
     Parameters
     ----------
-    model : SymbolicModel
+    model : SymbolicModel or CompiledModel
         The model.
     name : str, default "lapse"
         Name of the new parameter, between 0 and 1.
 
     Returns
     -------
-    SymbolicModel
-        With probabilities in place of logits.
+    SymbolicModel or CompiledModel
+        A symbolic one has probabilities in place of logits.
 
     Raises
     ------
     ConfigError
-        If it is no SymbolicModel, or has a parameter of this name.
+        If it is no model, has a parameter of this name, or is a compiled one that has a lapse rate already.
 
     Source: Wilson & Collins (2019, eLife 8: e49547), Appendix 4.
     """
@@ -79,6 +84,10 @@ def with_lapse(model: "SymbolicModel", name: str = "lapse") -> "SymbolicModel":
     from spice.equations.parsing import Softmax, symbol
 
     _check(model, [name])
+    if isinstance(model, CompiledModel):
+        if model.lapse is not None:
+            raise ConfigError(f"{model.name!r} has a lapse rate already: {model.lapse!r}.")
+        return model.replace(parameters=model.parameters | {name: Parameter(0, 1)}, lapse=name)
     lapse, n_actions = symbol(name), symbol("n_actions")
 
     def mixture(part: Any) -> Any:
@@ -92,13 +101,13 @@ def with_lapse(model: "SymbolicModel", name: str = "lapse") -> "SymbolicModel":
     )
 
 
-def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "SymbolicModel":
+def with_bias(model: Model, n_actions: int, name: str = "bias") -> Model:
     """A model with a bias for each option but the first, whose bias is 0.
 
     Parameters
     ----------
-    model : SymbolicModel
-        The model; it must have logits.
+    model : SymbolicModel or CompiledModel
+        The model; a symbolic one must have logits, a compiled one no lapses yet.
     n_actions : int
         Number of options.
     name : str, default "bias"
@@ -107,8 +116,8 @@ def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "Sy
     Raises
     ------
     ConfigError
-        If it is no SymbolicModel, or has probabilities or parameters of these names; if ``n_actions`` is no number of
-        options.
+        If the model has probabilities, lapses, or parameters of these names; if ``n_actions`` is no number of options,
+        or a compiled model has another number, or biases already.
     """
     from sympy import Eq, Piecewise
 
@@ -119,6 +128,11 @@ def with_bias(model: "SymbolicModel", n_actions: int, name: str = "bias") -> "Sy
         raise ConfigError(f"n_actions must be a whole number from 2 on, not {in_words(n_actions)}.")
     names = [f"{name}_{option}" for option in range(1, n_actions)]
     _check(model, names)
+    if isinstance(model, CompiledModel):
+        if model.biases or model.lapse is not None:
+            what = "biases already" if model.biases else "a lapse rate: add biases first, then lapses"
+            raise ConfigError(f"{model.name!r} has {what}.")
+        return model.replace(parameters=model.parameters | dict.fromkeys(names, Parameter()), biases=names)
     if model.probabilities is not None:
         raise ConfigError("biases are added to logits, but the model has probabilities: add biases first, then lapses.")
     cases = [(symbol(entry), Eq(symbol("option"), k)) for k, entry in enumerate(names, start=1)]
@@ -132,10 +146,9 @@ def _check(model: Any, names: list[str]) -> None:
     """Check that a model can be extended by parameters of these names."""
     from spice.equations import SymbolicModel
 
-    if not isinstance(model, SymbolicModel):
+    if not isinstance(model, (SymbolicModel, CompiledModel)):
         raise ConfigError(
-            f"lapses and biases are added to a SymbolicModel, not to {in_words(model)}: a model with a step of its own "
-            "must have them in the step."
+            f"lapses and biases are added to a SymbolicModel or a CompiledModel, not to {in_words(model)}."
         )
     taken = [name for name in names if name in model.parameters]
     if taken:
