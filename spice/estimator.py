@@ -18,7 +18,6 @@ from spice.errors import (
     StabilityWarning,
 )
 from spice.fitted import FittedSpice
-from spice.inference import refine_equations
 from spice.parameters import check_parameters
 from spice.resources.config import SpiceConfig
 from spice.resources.dataset import DatasetRNN
@@ -333,6 +332,8 @@ class SpiceEstimator(FittedSpice):
 
     def _refine(self, dataset: DatasetRNN) -> bool:
         """Stage 3; whether the model can be refined."""
+        from spice.inference import refine_equations  # here, for the time that importing takes
+
         shared = self.rnn_model_.n_participants == 1
         numbers = {label: 0 if shared else self.participants_.index(label) for label in self.sindy_equations_}
         proposals = {numbers[label]: entry for label, entry in self.sindy_equations_.items()}

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spice.inference.build import Problem
-from spice.inference.library import Library
-from spice.inference.structure import Layout, Structures
+if TYPE_CHECKING:
+    from spice.inference.build import Problem
+    from spice.inference.library import Library
+    from spice.inference.structure import Layout, Structures
 
 ROUNDING = 1e-9
 RATES = ("alpha", "alpha_reward", "alpha_penalty", "forgetting", "alpha_choice", "alpha_counterfactual")
@@ -28,7 +30,7 @@ class Gauge:
 
 
 def canonical_parameters(
-    layout: Layout, problem: Problem, group: int, rows: Structures, numbers: np.ndarray
+    layout: "Layout", problem: "Problem", group: int, rows: "Structures", numbers: np.ndarray
 ) -> tuple[dict[str, float], list[str]]:
     """Parameters of one model by the field's names.
 
@@ -72,10 +74,10 @@ def canonical_parameters(
 class _Reading:
     """Reads the modules of one model."""
 
-    def __init__(self, layout: Layout, problem: Problem, group: int, rows: Structures, numbers: np.ndarray):
+    def __init__(self, layout: "Layout", problem: "Problem", group: int, rows: "Structures", numbers: np.ndarray):
         self._layout, self._rows, self._numbers = layout, rows, numbers
         self._problem, self._group, self._chosen = problem, group, problem.chosen
-        self._library: Library = layout.library
+        self._library: "Library" = layout.library
 
     def _modules(self, state: int) -> tuple[int, int | None] | None:
         """Modules of the chosen option and of the others."""
@@ -213,7 +215,7 @@ class _Reading:
 
 
 def gauges(
-    layout: Layout, parameters: Mapping[str, float], starts: np.ndarray, readout: np.ndarray
+    layout: "Layout", parameters: Mapping[str, float], starts: np.ndarray, readout: np.ndarray
 ) -> dict[str, Gauge]:
     """How each of the network's states follows from its canonical one.
 

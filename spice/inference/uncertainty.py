@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
 from spice.inference.canonical import RATES
-from spice.inference.refit import Fits
-from spice.inference.search import Visited
-from spice.inference.structure import Layout
+
+if TYPE_CHECKING:
+    from spice.inference.refit import Fits
+    from spice.inference.search import Visited
+    from spice.inference.structure import Layout
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -41,7 +43,7 @@ class Estimate:
     at_bound: bool = False
 
 
-def covariance(fit: Fits) -> np.ndarray:
+def covariance(fit: "Fits") -> np.ndarray:
     """Covariance of the free numbers of one fit, from the expected information and the priors.
 
     What a bound holds counts as known; rows of numbers that the data alone cannot identify are NaN.
@@ -67,7 +69,7 @@ def covariance(fit: Fits) -> np.ndarray:
     return found
 
 
-def _moving(fit: Fits) -> np.ndarray:
+def _moving(fit: "Fits") -> np.ndarray:
     """Directions in which one fit's numbers may move, shape (n_numbers, n_directions)."""
     columns = fit.directions[0]
     return columns[:, (columns != 0).any(0)]
@@ -97,7 +99,7 @@ def invert_where_known(matrix: np.ndarray, information: np.ndarray, least: float
 
 
 def delta_method(
-    function: Callable[[np.ndarray], Mapping[Name, float]], fit: Fits
+    function: Callable[[np.ndarray], Mapping[Name, float]], fit: "Fits"
 ) -> tuple[dict[Name, Estimate], np.ndarray]:
     """Estimates, with intervals, of quantities that follow from a fit's numbers, and their covariance.
 
@@ -152,7 +154,7 @@ def interval(value: float, se: float, is_rate: bool) -> Estimate:
     return Estimate(float(value), float(se), float(low), float(high))
 
 
-def inclusion(visited: Visited, layout: Layout) -> np.ndarray:
+def inclusion(visited: "Visited", layout: "Layout") -> np.ndarray:
     """Probability of each number to be in the model, from the weights of all structures fitted.
 
     Returns
@@ -162,7 +164,7 @@ def inclusion(visited: Visited, layout: Layout) -> np.ndarray:
     return structure_weights(visited) @ np.concatenate([layout.present(fit.rows) for fit in visited.fits])
 
 
-def structure_weights(visited: Visited) -> np.ndarray:
+def structure_weights(visited: "Visited") -> np.ndarray:
     """Probability of each structure that was fitted, shape (n_structures,).
 
     exp(-criterion / 2), normalised (Burnham & Anderson 2002): what was not fitted counts nothing.
@@ -172,7 +174,7 @@ def structure_weights(visited: Visited) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def close_structures(visited: Visited) -> list[int]:
+def close_structures(visited: "Visited") -> list[int]:
     """Places of structures within `CLOSE` units of the best, best first."""
     scores = np.array(visited.scores)
     order = np.argsort(scores)
