@@ -58,7 +58,9 @@ class Parameter:
         Where participants are normally distributed: on the unconstrained scale (logit between two bounds, logarithm
         from one bound on), or on the natural scale, truncated to the bounds.
     value : float or mapping, optional
-        Its value where it is known: the same for everybody, or by the participant's label.
+        Its value where it is known: the same for everybody, or by the participant's label. Agents and simulations
+        take it; fits begin there, among other places, and estimate the parameter like any other. To hold it fixed,
+        write the number into the expressions instead.
     source : (str, str), optional
         What it stands for in a traced model: (module, term), ("beta", state) or ("bias", "bias_1").
     """

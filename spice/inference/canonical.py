@@ -77,7 +77,7 @@ class _Reading:
     def __init__(self, layout: "Layout", problem: "Problem", group: int, rows: "Structures", numbers: np.ndarray):
         self._layout, self._rows, self._numbers = layout, rows, numbers
         self._problem, self._group, self._chosen = problem, group, problem.chosen
-        self._library: "Library" = layout.library
+        self._library: Library = layout.library
 
     def _modules(self, state: int) -> tuple[int, int | None] | None:
         """Modules of the chosen option and of the others."""

@@ -19,17 +19,17 @@ maximum-likelihood estimate, too small by a factor of about (n - columns) / n wi
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from spice.errors import ConvergenceWarning, DataError, IdentificationWarning, join_problems
 from spice.inference.fitting.anderson import Extrapolation
+from spice.inference.fitting.em_fit import EMFit
 from spice.inference.fitting.em_settings import check_settings
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
 from spice.inference.fitting.population import Design, Population, design_matrix
-from spice.inference.fitting.scoring import Guess, improved, precisions
+from spice.inference.fitting.scoring import Guess, Step, improved, precisions
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.uncertainty import Uncertainty, standardised
 from spice.inference.general.generated import Exact
@@ -39,87 +39,12 @@ LEAST_SD = 1e-3  # of the starting one: people who do not differ would otherwise
 FAR = 0.2  # change in an iteration, in units, up to which steps foretell the next ones
 WORSE = 2.0  # growth of the change after which an extrapolation is taken back, if there is no evidence to judge it by
 EXACT = 1e-10  # nats that no step may promise at the end
+LEAST_SHARE = 0.02  # of a step, below which none leads on: evidence has kinks where likelihoods have
+FINE = 0.2  # of the standard error of a mean: what EM may still want to change there
 SAME = 1e-3  # nats within which starts count as ended in the same mode
 ROUNDS = 5  # of new starts after convergence, at most
 ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
 PART = 0.1  # of such a combination, from which on a parameter is named
-
-
-@dataclass(frozen=True)
-class EMFit:
-    """A normal population and everybody's approximate posterior, on the unconstrained scale.
-
-    Attributes
-    ----------
-    theta : np.ndarray, shape (n_people, n_parameters)
-        Posterior modes; the population's mean for people without data.
-    conditional : np.ndarray, shape (n_people, n_parameters, n_parameters)
-        Posterior covariances by Laplace's approximation, were the population known; its own for people without data.
-    covariances : np.ndarray, shape (n_people, n_parameters, n_parameters)
-        The same, with what not knowing the population adds to first order (Kass & Steffey 1989).
-    nll : np.ndarray, shape (n_people,)
-        Negative log-likelihood at the modes, nats.
-    log_evidence : np.ndarray, shape (n_people,)
-        Log of the likelihood integrated over the fitted population, by Laplace's approximation.
-    population : Population
-        Means, spreads and effects of regressors, with standard errors.
-    coefficients : np.ndarray, shape (n_columns, n_parameters)
-        B: effects of the design's columns on the means.
-    covariance : np.ndarray, shape (n_parameters, n_parameters)
-        S: of people around what regressors predict.
-    design : Design
-        Regressors.
-    converged : np.ndarray of bool, shape (n_people,)
-        Whether the population's numbers and this person's mode have converged.
-    reason : np.ndarray of str, shape (n_people,)
-        ``"converged"``, or why not; ``"no trials"``.
-    starts : np.ndarray, shape (n_people,)
-        Share of starts that ended in the best mode found.
-    n_iterations : int
-        EM iterations.
-    change : float
-        What the last of them would have changed, in the units of `fit_em`'s tolerance.
-    n_numbers : int
-        Numbers that describe the population.
-    n_trials : int
-        Scored choices of all people.
-    """
-
-    theta: np.ndarray
-    conditional: np.ndarray
-    covariances: np.ndarray
-    nll: np.ndarray
-    log_evidence: np.ndarray
-    population: Population
-    coefficients: np.ndarray
-    covariance: np.ndarray
-    design: Design
-    converged: np.ndarray
-    reason: np.ndarray
-    starts: np.ndarray
-    n_iterations: int
-    change: float
-    n_numbers: int
-    n_trials: int
-
-    @property
-    def ibic(self) -> float:
-        """Integrated BIC: -2 log evidence of all people, and log(choices) for each of the population's numbers.
-
-        Huys et al. (2011), with the integral by Laplace's approximation instead of samples.
-        """
-        return float(-2 * self.log_evidence.sum() + self.n_numbers * np.log(max(self.n_trials, 1)))
-
-    def summary(self) -> str:
-        """The population, and how far it is to be trusted, as text."""
-        ended = "converged" if self.converged.all() else f"{int((~self.converged).sum())} people did not converge"
-        lines = [
-            "EM with Laplace's approximation (approximate: biased for few people, and for few trials of each): "
-            f"{len(self.theta)} people, {self.n_trials} choices, {self.n_iterations} iterations, {ended}",
-            f"log evidence {self.log_evidence.sum():.2f}, iBIC {self.ibic:.2f} ({self.n_numbers} numbers)",
-            self.population.summary(),
-        ]
-        return "\n".join(lines)
 
 
 def fit_em(
@@ -159,7 +84,9 @@ def fit_em(
         the population; where a better mode turns up, EM goes on.
     tolerance : float, default 1e-4
         EM stops when no mean and no standard deviation would change by more than this, in units of the standard
-        deviation with which single people's estimates scatter: that of people and of their average error.
+        deviation with which single people's estimates scatter: that of people and of their average error. Where
+        likelihoods have kinks (the larger of two values), it also stops where no part of a step raises the evidence,
+        if the step is shorter than a fifth of the means' standard error.
     max_iterations : int, default 500
         EM iterations at most; a `ConvergenceWarning` where they do not suffice.
     seed : int, default 0
@@ -184,8 +111,8 @@ def fit_em(
     em = _EM(likelihood, scale, design.matrix, n_trials > 0, covariance == "diagonal", skewness)
     em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels)
     em.run(n_starts, tolerance, max_iterations)
-    em.warn(tolerance)
-    return _result(em, design, n_trials, em.change < tolerance)
+    em.warn(tolerance, max_iterations, labels)
+    return _result(em, design, n_trials)
 
 
 def _default_start(scale: Scale) -> tuple[np.ndarray, np.ndarray]:
@@ -218,6 +145,8 @@ class _EM:
         Least standard deviations of people.
     starts : np.ndarray, shape (n_active,)
         Share of starts that ended in the best mode found.
+    restless : np.ndarray of bool, shape (n_active,)
+        Who has so many modes that better ones turned up after each convergence.
     """
 
     laplace: Laplace
@@ -226,7 +155,9 @@ class _EM:
         self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
         self.active = np.flatnonzero(active)
         self.matrix, self._change = standardised(matrix[active])
-        self.n_iterations, self.change, self.moving, self.starts = 0, np.inf, 0, np.ones(len(self.active))
+        self.n_iterations, self.change, self.moving, self.settled = 0, np.inf, 0, False
+        self.starts = np.ones(len(self.active))
+        self.restless = np.zeros(len(self.active), bool)
         self._check_people()
 
     def _check_people(self) -> None:
@@ -279,16 +210,19 @@ class _EM:
 
     def run(self, n_starts: int, tolerance: float, max_iterations: int) -> None:
         """Iterate until nothing changes, and nobody's mode can be bettered from new starts."""
-        for _ in range(ROUNDS):
+        for left in range(ROUNDS, -1, -1):
             self._iterate(tolerance, max_iterations)
             self.laplace = self._modes(EXACT, LAST)
-            if n_starts < 2 or not self._bettered(n_starts - 1):
+            if n_starts < 2 or not left:
                 return
-        self.change = np.inf  # somebody moved since
-        self.laplace = self._modes(EXACT, LAST)
+            better = self._bettered(n_starts - 1)
+            if not better.any():
+                return
+            self.restless = better if left == 1 else self.restless
 
     def _iterate(self, tolerance: float, max_iterations: int) -> None:
-        self.change, most, ahead, units, plain, value = np.inf, FIRST, Extrapolation(), np.ones(0), None, -np.inf
+        """Until nothing changes. A step after which the evidence is lower was too long, and is taken back."""
+        self.settled, most, ahead, units, taken = False, FIRST, Extrapolation(), np.ones(0), None
         while self.n_iterations < max_iterations:
             # what is left of Newton's way must be short against what EM itself changes
             enough = np.clip(5e-5 * min(self.change, 1.0) ** 2, 5e-5 * tolerance**2, 1e-3)
@@ -297,28 +231,38 @@ class _EM:
             new = improved(self.guess, self.matrix, found, skew, self.least, self.diagonal)
             scatter = self.guess.units(found)
             changes = self.guess.distances(new, self.matrix, scatter)
-            self.n_iterations, most, before = self.n_iterations + 1, LATER, (value, self.change)
             value, self.change, self.moving = found.log_evidence().sum(), float(changes.max()), int(changes.argmax())
-            lost = value < before[0] - SAME if self._skewness else self.change > WORSE * before[1]
-            if plain is not None and lost:  # extrapolated too far
-                self.guess, plain, (value, self.change) = plain, None, before
+            self.n_iterations, most = self.n_iterations + 1, LATER if self.change >= tolerance else LAST
+            if taken is not None and self._lost(taken, value):
+                if taken.share < LEAST_SHARE:
+                    self.settled = taken.change < FINE / np.sqrt(len(self.active))
+                    return
+                self.guess, self.change = taken.shorter(), taken.change
                 ahead.forget()
                 continue
-            if found.converged.all() and self.change < tolerance:
-                self.guess = new
+            if (found.converged | found.stuck).all() and self.change < tolerance:
+                self.guess, self.settled = new, True
                 return
-            if not len(units) or self.change > FAR:
+            share = 1.0 if taken is None else min(2 * taken.share, 1.0)
+            if not len(units) or self.change > FAR or share < 1:
                 units = np.where(np.isfinite(scatter), scatter, 1.0)
                 ahead.forget()
-            plain = new if ahead.knows else None
-            here = self.guess.vector(units)
-            self.guess = new.with_vector(here + ahead(here, new.vector(units) - here), units, self.least)
+            here, known = self.guess.vector(units), ahead.knows
+            plain = new.vector(units) - here
+            taken = Step(self.guess, self.least, units, here, plain, float(value), self.change, share, known)
+            self.guess = new.with_vector(here + ahead(here, plain), units, self.least) if share == 1 else taken.part()
+
+    def _lost(self, taken: Step, value: float) -> bool:
+        """Whether a step led down. Without the correction for skewness EM does not climb the evidence."""
+        if self._skewness:
+            return value < taken.value - SAME
+        return taken.extrapolated and self.change > WORSE * taken.change
 
     def _modes(self, enough: float, most: int) -> Laplace:
         return climb(self.evaluate, self.points, self.means(), self.guess.root, enough, most)
 
-    def _bettered(self, n_more: int) -> bool:
-        """Seek modes from draws of the population; whether anybody's was bettered."""
+    def _bettered(self, n_more: int) -> np.ndarray:
+        """Seek modes from draws of the population; whose was bettered."""
         n_people = len(self.active)
         points = self._drawn(self._rng.normal(size=(n_more, len(self.scale.names))))
         mean = np.tile(self.means(), (n_more, 1))
@@ -326,17 +270,30 @@ class _EM:
         own, best = self.laplace.energy, energy.argmin(0)
         lowest = np.minimum(own, energy.min(0))
         self.starts = (np.concatenate([own[None], energy]) < lowest + SAME).mean(0)
-        better = np.flatnonzero(own > lowest + SAME)
-        self.points.put(better, points[best[better] * n_people + better])
-        return bool(len(better))
+        better = own > lowest + SAME
+        who = np.flatnonzero(better)
+        self.points.put(who, points[best[who] * n_people + who])
+        return better
 
-    def warn(self, tolerance: float) -> None:
-        """Say what a user must know of the whole."""
-        if self.change >= tolerance:
+    def warn(self, tolerance: float, max_iterations: int, labels: Sequence[Any]) -> None:
+        """Say what a user must know of the whole, and of single people."""
+        if not self.settled:
+            usual = "use covariance='diagonal' or fewer parameters."
+            stopped = self.n_iterations < max_iterations
+            advice = f"no part of that step raises the evidence: the likelihood is rugged; {usual}"
             warnings.warn(
                 f"EM did not converge: the last of {self.n_iterations} iterations would change the population by "
-                f"{self.change:.1e}, {self.scale.names[self.moving]} most, more than tolerance={tolerance:g}; raise "
-                "max_iterations, use covariance='diagonal' or fewer parameters.",
+                f"{self.change:.1e}, {self.scale.names[self.moving]} most, more than tolerance={tolerance:g}; "
+                + (advice if stopped else f"raise max_iterations, {usual}"),
+                ConvergenceWarning,
+                stacklevel=6,  # who called fit
+            )
+        unsure = [labels[person] for person in self.active[self.restless | ~self.laplace.converged]]
+        if unsure:
+            some = ", ".join(map(repr, unsure[:5])) + (f" (and {len(unsure) - 5} more)" if len(unsure) > 5 else "")
+            warnings.warn(
+                f"the best mode may not have been found for participants {some}: see result.reason. Their likelihood "
+                "is rugged: give another start=, or fewer parameters.",
                 ConvergenceWarning,
                 stacklevel=6,  # who called fit
             )
@@ -362,7 +319,7 @@ class _EM:
         ]
 
 
-def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EMFit:
+def _result(em: _EM, design: Design, n_trials: np.ndarray) -> EMFit:
     """Everything about everybody; the posterior of people without data is the population."""
     n_people, at, guess, found = len(n_trials), em.active, em.guess, em.laplace
     coefficients, there = em.coefficients(), Design(design.names, design.matrix[at])
@@ -372,8 +329,9 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
     away[at] = em.points.theta - em.means()
     log_evidence[at], starts[at] = found.log_evidence(), em.starts
     own = np.ones(n_people, bool)
-    own[at] = found.converged
-    reason = np.where(own, "converged" if together else "EM did not converge", "no step led on before the mode")
+    own[at] = found.converged & ~em.restless
+    reason = np.where(own, "converged" if em.settled else "EM did not converge", "no step led on before the mode")
+    reason[at[em.restless]] = "several modes: the best may not have been found"
     unwhiten = np.linalg.inv(guess.root)
     precision = unwhiten.T @ precisions(found) @ unwhiten
     sure = Uncertainty.of(there.matrix, precision, em.diagonal)
@@ -390,7 +348,7 @@ def _result(em: _EM, design: Design, n_trials: np.ndarray, together: bool) -> EM
         coefficients=coefficients,
         covariance=guess.covariance,
         design=design,
-        converged=own & together,
+        converged=own & em.settled,
         reason=np.where(n_trials > 0, reason, "no trials"),
         starts=starts,
         n_iterations=em.n_iterations,

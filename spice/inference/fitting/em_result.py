@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from spice.errors import SpiceWarning
+from spice.inference.fitting.common import common_start
 from spice.inference.fitting.curvature import Curvature, standard_errors
+from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.remarks import options_chosen
@@ -61,6 +63,8 @@ def fit_population(
     if start is not None:
         theta = given_starts(start, model.parameters, labels)
         settings["start"] = theta.mean(0), np.maximum(theta.std(0), NARROW)
+    else:
+        settings["start"] = common_start(model, likelihood, labels), theta_moments(model.parameters)[1]
     found = fit_em(likelihood, scale, labels=labels, **settings)
     return _result(model, dataset, likelihood, scale, labels, found)
 

@@ -12,7 +12,7 @@ from spice.inference.fitting.likelihoods import Likelihood, Together, likelihood
 from spice.inference.fitting.optima import Optima, check_starts, optima
 from spice.inference.fitting.remarks import NO_TRIALS, Remarks, options_chosen, remarks_on
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_index, participant_labels, tables
-from spice.inference.fitting.starts import given_starts, spread_starts
+from spice.inference.fitting.starts import given_starts, spread_starts, value_starts
 from spice.inference.fitting.targets import Target
 from spice.resources.dataset import DatasetRNN
 
@@ -76,6 +76,9 @@ def fit_maximum(
     people = np.arange(len(labels)) if method == "map" else np.flatnonzero(n_scored)
     n_starts = len(model.parameters) + STARTS[method] if n_starts is None else n_starts
     theta = np.repeat(spread_starts(model.parameters, n_starts)[None], len(labels), 0)
+    known = value_starts(model.parameters, labels)
+    if known is not None:
+        theta = np.concatenate([known[:, None], theta], axis=1)
     if start is not None:
         theta = np.concatenate([given_starts(start, model.parameters, labels)[:, None], theta], axis=1)
         check_starts(target, own, dataset, theta[people, 0], people)

@@ -18,11 +18,12 @@ LEAST_CURVATURE = (
 )
 SHORTEST = 1e-9  # share of a Newton step; rows that need less are at the limit of rounding
 ROUNDING = 1e-13  # relative, of sums over trials
-LOST = 1e-6  # nats: a row that rounding errors stop is as good as converged if a step promised less
+SHORT = 0.02  # the same where a step promises less than `LOST`: nothing but a kink stops it there
+LOST = 5e-3  # nats (a tenth of a standard error): as good as converged where no step leads on
 
 INFORMATIVE = 0.5  # times the prior's precision, from which on directions count in full for skewness
 NEARBY = 1e-3  # standard deviations of the posterior, over which differences are taken
-ROWS = ("z", "nll", "slope", "information", "axes", "converged")
+ROWS = ("z", "nll", "slope", "information", "axes", "converged", "stuck")
 
 Likelihood = Callable[[np.ndarray, np.ndarray], Exact]
 
@@ -90,6 +91,8 @@ class Laplace:
         Its eigenvectors, as columns.
     converged : np.ndarray of bool, shape (n_rows,)
         Whether no step promises more.
+    stuck : np.ndarray of bool, shape (n_rows,)
+        Whether steps promise more, but none led on.
     """
 
     root: np.ndarray
@@ -99,6 +102,7 @@ class Laplace:
     information: np.ndarray
     axes: np.ndarray
     converged: np.ndarray
+    stuck: np.ndarray
 
     @classmethod
     def of(cls, points: Points, mean: np.ndarray, root: np.ndarray) -> "Laplace":
@@ -108,7 +112,7 @@ class Laplace:
         z = solve_triangular(root, (points.theta - mean).T, lower=True).T
         information, axes = np.linalg.eigh(root.T @ points.hessian @ root)
         slope = points.gradient @ root + z
-        return cls(root, z, points.nll, slope, information, axes, np.zeros(len(points), bool))
+        return cls(root, z, points.nll, slope, information, axes, *np.zeros((2, len(points)), bool))
 
     def __getitem__(self, rows: Any) -> "Laplace":
         return Laplace(self.root, *(getattr(self, name)[rows] for name in ROWS))
@@ -150,6 +154,8 @@ def climb(
 ) -> Laplace:
     """Move points to the modes of their posteriors by Newton steps, shortened until the posterior rises.
 
+    A likelihood with the larger of two values in it has kinks, and modes at kinks, where slopes do not vanish.
+
     Parameters
     ----------
     likelihood : callable
@@ -186,8 +192,9 @@ def climb(
         points.put(at[better], tried[better])
         found.put(at[better], there[better])
         share[at] = np.where(better, np.minimum(4 * share[at], 1.0), share[at] / 4)
-        stuck = share[at] < SHORTEST
+        stuck = share[at] < np.where(promised < LOST, SHORT, SHORTEST)
         found.converged[at[stuck]], going[at[stuck]] = promised[stuck] < LOST, False
+        found.stuck[at[stuck]] = promised[stuck] >= LOST
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, join_problems
+from spice.inference.fitting.common import common_start
 from spice.inference.fitting.density import AloneDensity, PeopleDensity
 from spice.inference.fitting.em_result import NARROW
 from spice.inference.fitting.likelihoods import likelihood_of
@@ -108,7 +109,7 @@ def fit_nuts(
     settings = Settings(int(draws), int(tune), int(chains), int(seed), n_threads, accept, bool(progress))
     likelihood = likelihood_of(model, dataset, 1) if likelihood is None else likelihood  # chains are what runs at once
     labels = participant_labels(likelihood, dataset)
-    begin = _read_start(start, model, labels, pooling)
+    begin = _read_start(start, model, likelihood, labels, pooling)
     design = design_matrix(regressors, labels)
     names, matrix = design.names[1:], design.matrix[:, 1:]  # without the intercept
     densities: Sequence[Any]
@@ -140,10 +141,13 @@ def _check(pooling, parametrisation, draws, tune, chains, seed, target_accept, r
         raise ConfigError(join_problems("The posterior cannot be drawn", problems))
 
 
-def _read_start(start: Any, model: Any, labels: list[Any], pooling: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_start(
+    start: Any, model: Any, likelihood: Any, labels: list[Any], pooling: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Where the search for a population begins: its means and standard deviations on the unconstrained scale."""
     if start is None:
-        return theta_moments(model.parameters, Scale(model.parameters))
+        mean, sd = theta_moments(model.parameters, Scale(model.parameters))
+        return (common_start(model, likelihood, labels), sd) if pooling == "partial" else (mean, sd)
     if pooling != "partial":
         raise ConfigError('start is of a population: it needs pooling="partial".')
     theta = given_starts(start, model.parameters, labels)

@@ -57,6 +57,49 @@ class Guess:
         return np.maximum(means, np.abs(other.root - self.root).max(1)) / units
 
 
+@dataclass
+class Step:
+    """A step that was taken, and may have to be taken back.
+
+    Attributes
+    ----------
+    origin : Guess
+        The population before.
+    least : np.ndarray, shape (n_parameters,)
+        Least standard deviations of people.
+    units : np.ndarray, shape (n_parameters,)
+        Of vectors.
+    here, plain : np.ndarray
+        The population as a vector, and the step without extrapolation.
+    value, change : float
+        Log evidence there, and what the plain step would change.
+    share : float
+        Of the plain step.
+    extrapolated : bool
+        Whether more than the plain step was taken.
+    """
+
+    origin: Guess
+    least: np.ndarray
+    units: np.ndarray
+    here: np.ndarray
+    plain: np.ndarray
+    value: float
+    change: float
+    share: float
+    extrapolated: bool
+
+    def part(self) -> Guess:
+        """Where the share of the plain step leads."""
+        return self.origin.with_vector(self.here + self.share * self.plain, self.units, self.least)
+
+    def shorter(self) -> Guess:
+        """The plain step instead of an extrapolation, or half of what was taken."""
+        self.share = self.share if self.extrapolated else self.share / 2
+        self.extrapolated = False
+        return self.part()
+
+
 def improved(
     guess: Guess, matrix: np.ndarray, found: Laplace, skew: np.ndarray, least: np.ndarray, diagonal: bool
 ) -> Guess:

@@ -1,6 +1,6 @@
 """Where optimisers begin: the same points for everybody, spread evenly over the default priors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,36 @@ def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.nd
     steps = ratio ** -np.arange(1.0, len(mean) + 1)
     share = (0.5 + np.arange(n_starts)[:, None] * steps) % 1
     return mean + sd * ndtri(share)
+
+
+def value_starts(parameters: "Mapping[str, Parameter]", labels: Sequence[Any]) -> np.ndarray | None:
+    """Starts at the values that parameters have (``Parameter(value=...)``), on the unconstrained scale.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Parameter
+        Parameters with their bounds and values.
+    labels : sequence
+        Participants.
+
+    Returns
+    -------
+    np.ndarray, shape (n_participants, n_parameters), or None
+        At the mean of the default prior where there is no value, or one that is not inside the bounds. None where no
+        parameter has a value.
+    """
+    if all(parameter.value is None for parameter in parameters.values()):
+        return None
+    scale = Scale(parameters)
+    theta = np.tile(theta_moments(parameters)[0], (len(labels), 1))
+    values = scale.natural(theta)
+    for k, parameter in enumerate(parameters.values()):
+        known = parameter.value
+        own = [known.get(label) if isinstance(known, Mapping) else known for label in labels]
+        given = np.array([np.nan if value is None else float(value) for value in own])
+        inside = (given > scale.low[k]) & (given < scale.high[k])
+        values[inside, k] = given[inside]
+    return scale.unconstrained(values)
 
 
 def given_starts(start: Any, parameters: "Mapping[str, Parameter]", labels: list[Any]) -> np.ndarray:
