@@ -148,18 +148,17 @@ def run_job(command: list[str], job: dict[str, Any]) -> dict[str, dict[str, Any]
     load, answers = load_average(), {}
     with tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [*command, json.dumps(job)], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
-        try:
-            for line in process.stdout or ():
-                answer = json.loads(line)
-                event = answer.pop("event")
-                answers[event] = answer | {"since_start": time.perf_counter() - begin, "load": load}
-            process.wait()
-        finally:
-            process.kill()
-            process.wait()
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    answer = json.loads(line)
+                    event = answer.pop("event")
+                    answers[event] = answer | {"since_start": time.perf_counter() - begin, "load": load}
+                process.wait()
+            finally:
+                process.kill()
         if process.returncode:
             errors.seek(0)
             raise JobError(f"{Path(command[-1]).name}, job {job['job']!r}, failed:\n{errors.read()[-2000:]}")

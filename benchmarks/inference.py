@@ -7,6 +7,7 @@ Parts (``--only``), each says in its own file what it compares with:
 - ``speed`` (``inference_speed.py``): likelihood, MAP, EM, NUTS and compilation beside peers in the same run, and
   targets.
 - ``example3a`` (``inference_example3a.py``): 31 people with 440 trials by NUTS: seconds, memory, diagnostics, recovery.
+- ``example3b`` (``inference_example3b.py``): the same with task sets, by MAP and EM, and what the marginal rule costs.
 - ``recovery`` (``inference_recovery.py``): every ready model by maximum likelihood, MAP, EM and NUTS, beside the truth.
 - ``coverage`` (``inference_coverage.py``): how many 95 % intervals hold the truth, by method.
 - ``sbc`` (``inference_sbc.py``): simulation-based calibration of NUTS.
@@ -27,7 +28,7 @@ from typing import Any
 import inference_peers
 from fit_speed import cpu_model, load_average
 
-PARTS = ("speed", "example3a", "recovery", "coverage", "sbc")
+PARTS = ("speed", "example3a", "example3b", "recovery", "coverage", "sbc")
 SHORT = {"draws": 100, "tune": 100}  # of NUTS where it shall only be seen to run
 ENOUGH = {"draws": 500, "tune": 500}  # for means and intervals of many fits; effective samples are told
 Figures = Iterator[dict[str, Any]]
@@ -47,6 +48,13 @@ def example3a(arguments: argparse.Namespace) -> Figures:
     import inference_example3a
 
     yield inference_example3a.run((3, 40), **SHORT) if arguments.quick else inference_example3a.run()
+
+
+def example3b(arguments: argparse.Namespace) -> Figures:
+    """The third example's task sets."""
+    import inference_example3b
+
+    yield inference_example3b.run(**inference_example3b.QUICK if arguments.quick else {})
 
 
 def recovery(arguments: argparse.Namespace) -> Figures:
@@ -77,7 +85,7 @@ def sbc(arguments: argparse.Namespace) -> Figures:
     yield inference_sbc.run(runs, sizes, arguments.jobs, draws, arguments.figure)
 
 
-WORKS = {work.__name__: work for work in (speed, example3a, recovery, coverage, sbc)}
+WORKS = {work.__name__: work for work in (speed, example3a, example3b, recovery, coverage, sbc)}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import inference_coverage
 import inference_example3a
+import inference_example3b
 import inference_models as models
 import inference_recovery
 import inference_sbc
@@ -86,6 +87,40 @@ def test_the_third_example_says_which_targets_it_missed():
     missed = inference_example3a.missed({"seconds": 200.0, "peak_mb": 2000.0, "sampler": sampler})
     assert [entry.split()[0] for entry in missed] == ["peak_mb", "divergences", "r_hat"]
     assert inference_example3a.peak_mb() > 10
+
+
+@pytest.mark.parametrize("rule", inference_example3b.RULES)
+def test_people_with_task_sets_are_of_one_table(rule):
+    model, truth, dataset = inference_example3b.people({"size": (3, 20), "seed": 1, "rule": rule})
+    assert list(model.parameters) == list(inference_example3b.POPULATION)
+    assert truth.shape == (3, 5) and int(dataset.scored.sum()) == 3 * 20
+    other = {"marginal": "sample", "sample": "marginal"}[rule]
+    np.testing.assert_array_equal(truth, inference_example3b.people({"size": (3, 20), "seed": 1, "rule": other})[1])
+
+
+def test_weighted_draws_are_the_posterior():
+    """Of a normal mean with a standard normal prior, seen once with unit variance: half of it, variance one half."""
+    n, seen = 20_000, np.array([-1.0, 0.0, 1.0, 0.5])
+    draws = [np.random.default_rng(person).normal(size=(n, 1)) for person in range(4)]
+    logs = np.stack([-((x - own[:, 0]) ** 2) / 2 for x, own in zip(seen, draws, strict=True)])
+    found = inference_example3b.weighted(["mu"], draws, logs, seen[:, None] / 2)
+    means = np.array(found["means"])[:, 0]
+    assert (np.abs(means - seen / 2) < 4 * np.sqrt(0.5 / found["ess"])).all()
+    inside = inference_example3b.weighted(["mu"], draws, logs, seen[:, None] / 2 + 1.9 * np.sqrt(0.5))
+    outside = inference_example3b.weighted(["mu"], draws, logs, seen[:, None] / 2 + 2.1 * np.sqrt(0.5))
+    assert inside["parameters"]["mu"]["coverage"]["share"] == 1.0 and found["people"] == 4
+    assert outside["parameters"]["mu"]["coverage"]["share"] == 0.0
+
+
+@pytest.mark.slow
+def test_task_sets_are_fitted_and_filtered(capsys):
+    out = inference_example3b.run(**inference_example3b.QUICK, rules=("sample",))
+    alone, em, filtered = out["runs"]
+    assert em["method"] == "em"
+    assert alone["population"] is None and em["population"]["sd"]["alpha"] > 0 and em["peak_mb"] > 100
+    assert len(filtered["gap"]) == 6
+    assert set(filtered["given_population"]) == {"marginal", "marginal (few)", "filter's (few)"}
+    assert "people: sample, map" in capsys.readouterr().out
 
 
 def rounds(*seconds):
