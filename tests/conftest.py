@@ -1,5 +1,6 @@
 """Small data and fitted estimators that several test modules share."""
 
+import os
 import signal
 import warnings
 from collections.abc import Callable
@@ -62,9 +63,12 @@ def one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """A folder for generated code that is empty at first."""
+    """A folder for generated code that is empty at first; processes that share the tests share it."""
+    folder = tmp_path_factory.getbasetemp()
+    cache = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPICE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SPICE_CACHE", str(cache))
         yield
 
 

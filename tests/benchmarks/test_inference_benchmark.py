@@ -59,6 +59,7 @@ def test_recovery_has_every_method_and_says_where_hierarchies_lose(capsys):
     assert "95 % intervals cover" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_coverage_pools_groups_of_the_same_people():
     out = inference_coverage.run(2, (6, 40), 1, ("rescorla_wagner",), **SHORT)
     found = out["models"]["rescorla_wagner"]["methods"]

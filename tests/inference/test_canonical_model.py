@@ -21,7 +21,8 @@ START = {"bias": 0.2, "initial_value": 0.4}
 
 
 def nll(model, data, label=None) -> float:
-    return float(GeneratedLikelihood(model, data)(np.array([list(model.values(label).values())])).nll[0])
+    values = np.array([list(model.values(label).values())])
+    return -float(np.nansum(GeneratedLikelihood(model, data).log_probabilities(values)))
 
 
 def test_it_predicts_as_the_equations_do(fitted_people, people_data):

@@ -129,7 +129,13 @@ def with_offers(data, seed=0):
     return DatasetRNN(xs, data.ys, [*names, "participant"])
 
 
-@pytest.mark.parametrize("biased, lapsing, offers", [(True, True, True), (True, False, False), (False, True, False)])
+ALONE = [
+    pytest.param(True, False, False, marks=pytest.mark.slow),
+    pytest.param(False, True, False, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("biased, lapsing, offers", [(True, True, True), *ALONE])
 def test_biases_lapses_and_offers_like_the_generated_likelihood(random_data, biased, lapsing, offers):
     data = random_data(4, 20, 3, n_participants=2, missing=0.15, unknown=0.15)
     data = with_offers(data) if offers else data

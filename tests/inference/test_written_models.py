@@ -145,7 +145,11 @@ def some_values(model: SymbolicModel) -> np.ndarray:
     return np.stack([start, start * 1.3 + 0.05])
 
 
-@pytest.mark.parametrize("name", MODELS)
+# those whose parts are in others too take long to compile
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in ("lapse", "offered") else n for n in MODELS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_compiled_is_plain(name):
     model, n_actions = MODELS[name]
     dataset = data(n_actions, offers=name.startswith("offered"))
@@ -167,7 +171,7 @@ def test_compiled_is_plain(name):
     assert ((~np.isnan(pointwise)).sum(1) == likelihood.n_scored()).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_derivatives_are_those_of_differences(name):
     """Central differences of steps h are off by h^2 / 6 of a third derivative, and by rounding over h."""
     model, n_actions = MODELS[name]

@@ -110,6 +110,7 @@ def test_like_plain_numpy():
         np.testing.assert_allclose(found[session, there], expected[there], rtol=1e-10, atol=1e-300)
 
 
+@pytest.mark.slow
 def test_derivatives():
     """Against central differences, extrapolated from two steps; values are those of the choices' probabilities."""
     data = random_trials(3, 80, people=[0, 0, 1], missing=0.1)

@@ -50,13 +50,13 @@ def test_long_jobs_go_to_workers_and_short_ones_do_not(monkeypatch):
 
 def test_workers_say_and_find_what_one_process_does(random_data, forced, monkeypatch):
     """Equations to the last bit, and the warnings."""
-    data = random_data(n_sessions=8, n_trials=40, n_participants=4)
-    model = ChoiceRNN.build(2, 4, hidden_size=3).double().eval()
+    data = random_data(n_sessions=4, n_trials=20, n_participants=3)
+    model = ChoiceRNN.build(2, 3, hidden_size=3).double().eval()
 
     def run(optimizer):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = distil(model, CHOICE_CONFIG, data, [0, 1, 2, 3], degree=2, optimizer=optimizer)
+            found = distil(model, CHOICE_CONFIG, data, [0, 1, 2], degree=2, optimizer=optimizer)
         return found, [(w.category, str(w.message)) for w in caught]
 
     for optimizer in ("STLSQ", "SR3", SR3(max_iter=1)):
