@@ -8,7 +8,7 @@ share its population: the spread over groups is told too). ``inference.py --only
 - mle: Wald intervals on the unconstrained scale; people whose estimate is at a bound have none, and are counted.
 - map: curvature at the mode, under the default priors, which are wider than the population.
 - map, own prior: the same, of people who are drawn from these priors: that is what such intervals promise.
-- em: Laplace's approximation, widened by what is not known of the population; nuts: central 95 % of draws.
+- em: posteriors by importance sampling, widened by what is not known of the population; nuts: central 95 % of draws.
 """
 
 from typing import Any

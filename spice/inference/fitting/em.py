@@ -6,15 +6,22 @@ covariance S. E step: each person's posterior is taken as normal around its mode
 there as covariance V_i. M step: B is the regression of the posterior means m_i on the regressors, S the average of
 ``(m_i - x_i B)(m_i - x_i B)' + V_i``.
 
-Two things differ from the paper. Steps are divided by the choices' information (`scoring.improved`): the same end in
+Three things differ from the paper. Steps are divided by the choices' information (`scoring.improved`): the same end in
 about ten iterations instead of hundreds. And posterior means are not taken to be at the modes, but corrected for
 skewness to first order (`modes.skewness_of`); EM then ends at the maximum of the Laplace-approximated likelihood of the
 population (that of generalised linear mixed models; near it, where some people's choices tell little). The bias of
 means and spreads is then of order 1 / trials^2 instead of 1 / trials, a matter of many standard errors for models with
 several parameters. ``skewness=False`` is the paper's.
 
-The result stays approximate: posteriors are not normal (the fewer trials of each person, the less), and S is a
-maximum-likelihood estimate, too small by a factor of about (n - columns) / n with n people.
+And S has a prior that is worth one person (`scoring.Guess.log_prior`): as a maximum-likelihood estimate it is too small
+by a factor of about (n - columns) / n with n people, and often singular, with intervals that are far too short.
+
+Where posteriors are far from normal even that is not enough: spreads of parameters of which choices tell little come
+out too small. So at the end importance sampling takes the place of Laplace's approximation (`reweighting`), if not
+``importance=False``.
+
+The result stays approximate: intervals take the population's numbers as normal around their estimates, which they are
+not with few people.
 """
 
 import warnings
@@ -29,20 +36,21 @@ from spice.inference.fitting.em_fit import EMFit
 from spice.inference.fitting.em_settings import check_settings
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
 from spice.inference.fitting.population import Design, Population, design_matrix
+from spice.inference.fitting.reweighting import Draws, Posterior, refined
 from spice.inference.fitting.scoring import Guess, Step, improved, precisions
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.uncertainty import Uncertainty, standardised
 from spice.inference.general.generated import Exact
 
 FIRST, LATER, LAST = 20, 3, 100  # Newton steps at most: in the first E step, in later ones, to the end
-LEAST_SD = 1e-3  # of the starting one: people who do not differ would otherwise make the covariance singular
 FAR = 0.2  # change in an iteration, in units, up to which steps foretell the next ones
 WORSE = 2.0  # growth of the change after which an extrapolation is taken back, if there is no evidence to judge it by
 EXACT = 1e-10  # nats that no step may promise at the end
 LEAST_SHARE = 0.02  # of a step, below which none leads on: evidence has kinks where likelihoods have
 FINE = 0.2  # of the standard error of a mean: what EM may still want to change there
 SAME = 1e-3  # nats within which starts count as ended in the same mode
-ROUNDS = 5  # of new starts after convergence, at most
+ROUNDS = 5  # of new starts after convergence, at most; of new draws
+CLOSE = 0.2  # change of the population, in units, up to which draws from before serve
 ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
 PART = 0.1  # of such a combination, from which on a parameter is named
 
@@ -56,6 +64,7 @@ def fit_em(
     labels: Sequence[Any] | None = None,
     start: tuple[np.ndarray, np.ndarray] | None = None,
     skewness: bool = True,
+    importance: bool = True,
     n_starts: int = 4,
     tolerance: float = 1e-4,
     max_iterations: int = 500,
@@ -79,6 +88,9 @@ def fit_em(
         Means and standard deviations to begin from, on the unconstrained scale; by default those of `defaults`.
     skewness : bool, default True
         Correct posterior means for skewness: one more pass per parameter and iteration. False: as Huys et al. (2011).
+    importance : bool, default True
+        Go on with posteriors by importance sampling where EM has ended with Laplace's approximation: 64 to 256 draws of
+        each person. False: as Huys et al. (2011).
     n_starts : int, default 4
         Points from which each person's mode is sought: at the beginning, and again after convergence among draws from
         the population; where a better mode turns up, EM goes on.
@@ -104,15 +116,16 @@ def fit_em(
     DataError
         If too few people have data, regressors do not fit, or the likelihood is nowhere finite for somebody.
     """
-    check_settings(scale, covariance, start, skewness, tolerance, n_starts, max_iterations, seed)
+    check_settings(scale, covariance, start, skewness, importance, tolerance, n_starts, max_iterations, seed)
     labels = list(likelihood.participants if labels is None else labels)
     design = design_matrix(regressors, labels)
     n_trials = np.asarray(likelihood.n_scored())
     em = _EM(likelihood, scale, design.matrix, n_trials > 0, covariance == "diagonal", skewness)
     em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels)
     em.run(n_starts, tolerance, max_iterations)
+    posterior = em.posterior(seed if importance else None, tolerance)
     em.warn(tolerance, max_iterations, labels)
-    return _result(em, design, n_trials)
+    return _result(em, posterior, design, n_trials)
 
 
 def _default_start(scale: Scale) -> tuple[np.ndarray, np.ndarray]:
@@ -141,8 +154,8 @@ class _EM:
         Where they are.
     laplace : Laplace
         Their posteriors in the end.
-    least : np.ndarray, shape (n_parameters,)
-        Least standard deviations of people.
+    wide : np.ndarray, shape (n_parameters,)
+        Variances of the default priors, for `Guess.log_prior`.
     starts : np.ndarray, shape (n_active,)
         Share of starts that ended in the best mode found.
     restless : np.ndarray of bool, shape (n_active,)
@@ -155,6 +168,7 @@ class _EM:
         self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
         self.active = np.flatnonzero(active)
         self.matrix, self._change = standardised(matrix[active])
+        self.wide = _default_start(scale)[1] ** 2
         self.n_iterations, self.change, self.moving, self.settled = 0, np.inf, 0, False
         self.starts = np.ones(len(self.active))
         self.restless = np.zeros(len(self.active), bool)
@@ -183,7 +197,7 @@ class _EM:
         mean, sd, self._rng = np.asarray(mean, dtype=float), np.asarray(sd, dtype=float), rng
         coefficients = np.zeros((self.matrix.shape[1], len(mean)))
         coefficients[0] = mean
-        self.guess, self.least = Guess(coefficients, np.diag(sd)), LEAST_SD * sd
+        self.guess = Guess(coefficients, np.diag(sd))
         z = np.concatenate([np.zeros((1, len(mean))), rng.normal(size=(max(n_starts, 1) - 1, len(mean)))])
         points = self._drawn(z)
         energy = points.nll.reshape(len(z), -1) + (z**2).sum(1)[:, None] / 2
@@ -228,10 +242,11 @@ class _EM:
             enough = np.clip(5e-5 * min(self.change, 1.0) ** 2, 5e-5 * tolerance**2, 1e-3)
             found = self._modes(enough, most)
             skew = skewness_of(self.evaluate, self.points, found) if self._skewness else np.zeros_like(found.z)
-            new = improved(self.guess, self.matrix, found, skew, self.least, self.diagonal)
+            new = improved(self.guess, self.matrix, found, skew, self.wide, self.diagonal)
             scatter = self.guess.units(found)
             changes = self.guess.distances(new, self.matrix, scatter)
-            value, self.change, self.moving = found.log_evidence().sum(), float(changes.max()), int(changes.argmax())
+            value = found.log_evidence().sum() + self.guess.log_prior(self.wide)
+            self.change, self.moving = float(changes.max()), int(changes.argmax())
             self.n_iterations, most = self.n_iterations + 1, LATER if self.change >= tolerance else LAST
             if taken is not None and self._lost(taken, value):
                 if taken.share < LEAST_SHARE:
@@ -249,8 +264,8 @@ class _EM:
                 ahead.forget()
             here, known = self.guess.vector(units), ahead.knows
             plain = new.vector(units) - here
-            taken = Step(self.guess, self.least, units, here, plain, float(value), self.change, share, known)
-            self.guess = new.with_vector(here + ahead(here, plain), units, self.least) if share == 1 else taken.part()
+            taken = Step(self.guess, units, here, plain, float(value), self.change, share, known)
+            self.guess = new.with_vector(here + ahead(here, plain), units) if share == 1 else taken.part()
 
     def _lost(self, taken: Step, value: float) -> bool:
         """Whether a step led down. Without the correction for skewness EM does not climb the evidence."""
@@ -274,6 +289,26 @@ class _EM:
         who = np.flatnonzero(better)
         self.points.put(who, points[best[who] * n_people + who])
         return better
+
+    def posterior(self, seed: int | None, tolerance: float) -> Posterior:
+        """Everybody's posterior: Laplace's, or with a seed and where EM has settled by importance sampling.
+
+        The population goes on to where EM ends with these, and modes with it.
+        """
+        found = Posterior.of_laplace(self.points, self.laplace)
+        if seed is None or not self.settled:
+            return found
+        for _ in range(ROUNDS):
+            units = self.guess.units(self.laplace)
+            units = np.where(np.isfinite(units), units, 1.0)
+            draws = Draws(self._likelihood, self.scale, self.points, self.laplace, seed)
+            before = self.guess
+            self.guess = refined(draws, before, self.matrix, self.wide, self.diagonal, units, tolerance)
+            self.laplace = self._modes(EXACT, LAST)
+            found = draws.posterior(self.guess, self.matrix)
+            if before.distances(self.guess, self.matrix, units).max() < CLOSE:
+                break
+        return found
 
     def warn(self, tolerance: float, max_iterations: int, labels: Sequence[Any]) -> None:
         """Say what a user must know of the whole, and of single people."""
@@ -319,24 +354,24 @@ class _EM:
         ]
 
 
-def _result(em: _EM, design: Design, n_trials: np.ndarray) -> EMFit:
+def _result(em: _EM, found: Posterior, design: Design, n_trials: np.ndarray) -> EMFit:
     """Everything about everybody; the posterior of people without data is the population."""
-    n_people, at, guess, found = len(n_trials), em.active, em.guess, em.laplace
+    n_people, at, guess = len(n_trials), em.active, em.guess
     coefficients, there = em.coefficients(), Design(design.names, design.matrix[at])
     theta, conditional = design.matrix @ coefficients, np.tile(guess.covariance, (n_people, 1, 1))
     nll, log_evidence, starts, away = np.zeros(n_people), np.zeros(n_people), np.ones(n_people), np.zeros_like(theta)
-    theta[at], conditional[at], nll[at] = em.points.theta, found.covariances(), em.points.nll
-    away[at] = em.points.theta - em.means()
-    log_evidence[at], starts[at] = found.log_evidence(), em.starts
+    theta[at], conditional[at] = found.theta, found.covariance
+    nll[at] = Points.at(em.evaluate, found.theta, at).nll
+    away[at] = found.theta - em.means()
+    log_evidence[at], starts[at] = found.log_evidence, em.starts
     own = np.ones(n_people, bool)
-    own[at] = found.converged & ~em.restless
+    own[at] = em.laplace.converged & ~em.restless
     reason = np.where(own, "converged" if em.settled else "EM did not converge", "no step led on before the mode")
     reason[at[em.restless]] = "several modes: the best may not have been found"
     unwhiten = np.linalg.inv(guess.root)
-    precision = unwhiten.T @ precisions(found) @ unwhiten
+    precision = unwhiten.T @ precisions(em.laplace) @ unwhiten
     sure = Uncertainty.of(there.matrix, precision, em.diagonal)
     errors = sure.errors(guess.covariance)
-    errors.sd[(guess.root**2).sum(1) <= 2 * em.least**2] = np.nan  # at the edge, where errors are not normal
     n = len(em.scale.names)
     return EMFit(
         theta=theta,

@@ -14,15 +14,15 @@ class EMFit:
     Attributes
     ----------
     theta : np.ndarray, shape (n_people, n_parameters)
-        Posterior modes; the population's mean for people without data.
+        Posterior means (modes by Laplace's approximation); the population's mean for people without data.
     conditional : np.ndarray, shape (n_people, n_parameters, n_parameters)
-        Posterior covariances by Laplace's approximation, were the population known; its own for people without data.
+        Posterior covariances, were the population known; its own for people without data.
     covariances : np.ndarray, shape (n_people, n_parameters, n_parameters)
         The same, with what not knowing the population adds to first order (Kass & Steffey 1989).
     nll : np.ndarray, shape (n_people,)
-        Negative log-likelihood at the modes, nats.
+        Negative log-likelihood at ``theta``, nats.
     log_evidence : np.ndarray, shape (n_people,)
-        Log of the likelihood integrated over the fitted population, by Laplace's approximation.
+        Log of the likelihood integrated over the fitted population.
     population : Population
         Means, spreads and effects of regressors, with standard errors.
     coefficients : np.ndarray, shape (n_columns, n_parameters)
@@ -68,7 +68,7 @@ class EMFit:
     def ibic(self) -> float:
         """Integrated BIC: -2 log evidence of all people, and log(choices) for each of the population's numbers.
 
-        Huys et al. (2011), with the integral by Laplace's approximation instead of samples.
+        Huys et al. (2011).
         """
         return float(-2 * self.log_evidence.sum() + self.n_numbers * np.log(max(self.n_trials, 1)))
 
@@ -76,7 +76,7 @@ class EMFit:
         """The population, and how far it is to be trusted, as text."""
         ended = "converged" if self.converged.all() else f"{int((~self.converged).sum())} people did not converge"
         lines = [
-            "EM with Laplace's approximation (approximate: biased for few people, and for few trials of each): "
+            "Empirical Bayes by EM (approximate for few people, and for few trials of each): "
             f"{len(self.theta)} people, {self.n_trials} choices, {self.n_iterations} iterations, {ended}",
             f"log evidence {self.log_evidence.sum():.2f}, iBIC {self.ibic:.2f} ({self.n_numbers} numbers)",
             self.population.summary(),

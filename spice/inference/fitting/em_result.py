@@ -36,13 +36,13 @@ def fit_population(
     start : mapping of str to number or array, pandas.DataFrame, or array_like, optional
         Where people are to begin with, on the natural scale: one value of each parameter, or one for each participant.
     **settings
-        Those of `spice.inference.fitting.em.fit_em`: ``covariance``, ``regressors``, ``skewness``, ``n_starts``,
-        ``tolerance``, ``max_iterations``, ``seed``.
+        Those of `spice.inference.fitting.em.fit_em`: ``covariance``, ``regressors``, ``skewness``, ``importance``,
+        ``n_starts``, ``tolerance``, ``max_iterations``, ``seed``.
 
     Returns
     -------
     FitResult
-        Everybody's posterior modes; standard errors and intervals by Laplace's approximation, given the population;
+        Everybody's posterior means on the unconstrained scale, and standard errors and intervals around them;
         ``aic`` and ``bic`` of the population's numbers and the evidence of all people (iBIC, Huys et al. 2011).
 
     Warns

@@ -16,6 +16,7 @@ def check_settings(
     covariance: Any,
     start: Any,
     skewness: Any,
+    importance: Any,
     tolerance: Any,
     n_starts: Any,
     max_iterations: Any,
@@ -31,8 +32,9 @@ def check_settings(
     problems = []
     if covariance not in COVARIANCES:
         problems.append(f"covariance must be 'full' or 'diagonal', not {in_words(covariance)}.")
-    if not is_flag(skewness):
-        problems.append(f"skewness must be True or False, not {in_words(skewness)}.")
+    for name, flag in (("skewness", skewness), ("importance", importance)):
+        if not is_flag(flag):
+            problems.append(f"{name} must be True or False, not {in_words(flag)}.")
     if not is_number(tolerance) or float(tolerance) <= 0:
         problems.append(f"tolerance must be a number above 0, not {in_words(tolerance)}.")
     for name, value, least in (("n_starts", n_starts, 1), ("max_iterations", max_iterations, 1), ("seed", seed, 0)):

@@ -21,7 +21,8 @@ METHODS = {"mle": ("none", "complete"), "map": ("none", "complete"), "em": ("par
 METHODS["nuts"] = ("none", "partial", "complete")
 POOLING = ("none", "partial", "complete")
 OWN: dict[str, tuple[str, ...]] = dict.fromkeys(("mle", "map"), ("start", "n_starts", "n_threads"))
-OWN["em"] = ("covariance", "regressors", "start", "skewness", "n_starts", "tolerance", "max_iterations", "seed")
+OWN["em"] = ("covariance", "regressors", "start", "skewness", "importance", "n_starts")
+OWN["em"] += ("tolerance", "max_iterations", "seed")
 OWN["em"] += ("n_threads",)
 OWN["nuts"] = ("draws", "tune", "chains", "seed", "n_threads", "target_accept", "parametrisation", "regressors")
 OWN["nuts"] += ("start", "progress", "likelihood")
@@ -41,7 +42,7 @@ def fit(
         The data.
     method : {"mle", "map", "em", "nuts"}, default "mle"
         Maximum likelihood; maximum a posteriori under each parameter's prior; empirical Bayes, a population by EM with
-        Laplace steps (Huys et al. 2011, approximate); full Bayes by NUTS (needs ``pip install "spice[bayes]"``).
+        Laplace steps (Huys et al. 2011) and importance sampling (approximate for few people); full Bayes by NUTS (needs ``pip install "spice[bayes]"``).
     pooling : {"none", "partial", "complete"}, optional
         Each participant alone, as members of a population, or one set of parameters for all. The default is "partial"
         for "em", and for "nuts" where there are several participants and no parameter has a prior of its own; else

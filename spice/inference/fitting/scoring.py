@@ -31,17 +31,30 @@ class Guess:
         """Of people, (n_parameters, n_parameters)."""
         return self.root @ self.root.T
 
+    def log_prior(self, wide: np.ndarray) -> float:
+        """Of the covariance S, up to a constant: log |S| / 2 - log |S + T| with the diagonal T = ``wide``.
+
+        Without it spreads of which choices tell little are often estimated as 0 (Chung, Rabe-Hesketh, Dorie, Gelman &
+        Liu 2013, Psychometrika 78: 685-709, whose penalty is the first term: it never lets S be singular). The second
+        keeps S finite where choices tell nothing. Largest at S = T; it pulls at most as one person does.
+        """
+        return float(np.log(np.diag(self.root)).sum() - np.linalg.slogdet(self.covariance + np.diag(wide))[1])
+
+    def pull(self, wide: np.ndarray) -> np.ndarray:
+        """Twice its slope by a relative change of the covariance, root (1 + change) root'."""
+        return np.eye(len(wide)) - 2 * self.root.T @ np.linalg.solve(self.covariance + np.diag(wide), self.root)
+
     def vector(self, units: np.ndarray) -> np.ndarray:
         """Coefficients and the root's elements, in units."""
         root = (self.root / units[:, None])[np.tril_indices(len(units))]
         return np.concatenate([(self.coefficients / units).ravel(), root])
 
-    def with_vector(self, vector: np.ndarray, units: np.ndarray, least: np.ndarray) -> "Guess":
+    def with_vector(self, vector: np.ndarray, units: np.ndarray) -> "Guess":
         """The population that a vector describes, not much narrower than this one."""
         root = np.zeros_like(self.root)
         root[np.tril_indices(len(units))] = vector[self.coefficients.size :]
         root *= units[:, None]
-        np.fill_diagonal(root, np.maximum(np.diag(root), np.maximum(least, np.diag(self.root) * GROWTH[0])))
+        np.fill_diagonal(root, np.maximum(np.diag(root), np.diag(self.root) * GROWTH[0]))
         return Guess(vector[: self.coefficients.size].reshape(self.coefficients.shape) * units, root)
 
     def units(self, found: Laplace) -> np.ndarray:
@@ -65,8 +78,6 @@ class Step:
     ----------
     origin : Guess
         The population before.
-    least : np.ndarray, shape (n_parameters,)
-        Least standard deviations of people.
     units : np.ndarray, shape (n_parameters,)
         Of vectors.
     here, plain : np.ndarray
@@ -80,7 +91,6 @@ class Step:
     """
 
     origin: Guess
-    least: np.ndarray
     units: np.ndarray
     here: np.ndarray
     plain: np.ndarray
@@ -91,7 +101,7 @@ class Step:
 
     def part(self) -> Guess:
         """Where the share of the plain step leads."""
-        return self.origin.with_vector(self.here + self.share * self.plain, self.units, self.least)
+        return self.origin.with_vector(self.here + self.share * self.plain, self.units)
 
     def shorter(self) -> Guess:
         """The plain step instead of an extrapolation, or half of what was taken."""
@@ -101,7 +111,7 @@ class Step:
 
 
 def improved(
-    guess: Guess, matrix: np.ndarray, found: Laplace, skew: np.ndarray, least: np.ndarray, diagonal: bool
+    guess: Guess, matrix: np.ndarray, found: Laplace, skew: np.ndarray, wide: np.ndarray, diagonal: bool
 ) -> Guess:
     """A step of Fisher's scoring towards the population that an M step leaves as it is.
 
@@ -121,8 +131,8 @@ def improved(
         Everybody's posterior.
     skew : np.ndarray, shape (n_people, n_parameters)
         Posterior means minus modes, as far as taken into account.
-    least : np.ndarray, shape (n_parameters,)
-        Least standard deviations, given those before.
+    wide : np.ndarray, shape (n_parameters,)
+        Variances of `Guess.log_prior`.
     diagonal : bool
         Whether the covariance stays diagonal.
     """
@@ -135,16 +145,17 @@ def improved(
     farthest = (np.abs(matrix @ shift).max(0) / guess.units(found)).max()  # at most one unit at once
     rest = mean - matrix @ np.linalg.lstsq(matrix, mean, rcond=None)[0]
     excess = (rest.T @ rest - skew.T @ skew) / n_people - precision.mean(0)  # posterior covariances are 1 - precision
+    excess += guess.pull(wide) / n_people
     flat = precision.reshape(n_people, -1)
     if diagonal:
-        values = np.diag(excess) / ((flat[:, :: n + 1] ** 2).mean(0) + DAMPINGS[0])
+        values = np.diag(excess) / ((flat[:, :: n + 1] ** 2).mean(0) + 1 / n_people)
         values, axes = np.clip(values, GROWTH[0] - 1, GROWTH[1] - 1), np.eye(n)
     else:
         operator = (flat.T @ flat).reshape(n, n, n, n).transpose(0, 2, 1, 3).reshape(n * n, -1) / n_people
+        operator += np.eye(n * n) / n_people
         values, axes = _limited(operator, excess)
     root = np.linalg.qr((guess.root @ (axes * np.sqrt(1 + values))).T)[1].T
     root = root * np.where(np.diag(root) < 0, -1.0, 1.0)
-    np.fill_diagonal(root, np.maximum(np.diag(root), least))
     return Guess(guess.coefficients + shift / max(1.0, farthest), root)
 
 

@@ -34,6 +34,9 @@ class Written:
         group = np.arange(len(self.participants)) if group is None else group
         return Exact(*self._function(values, group))
 
+    def gradient(self, values, group=None):
+        return self(values, group)[:2]
+
 
 def wells(depths, places, width=0.15):
     """In x wells at places, the depths times a person's trials deep; in y a parabola."""
