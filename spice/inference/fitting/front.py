@@ -42,7 +42,8 @@ def fit(
         The data.
     method : {"mle", "map", "em", "nuts"}, default "mle"
         Maximum likelihood; maximum a posteriori under each parameter's prior; empirical Bayes, a population by EM with
-        Laplace steps (Huys et al. 2011) and importance sampling (approximate for few people); full Bayes by NUTS (needs ``pip install "spice[bayes]"``).
+        Laplace steps (Huys et al. 2011) and importance sampling (approximate for few people); full Bayes by NUTS (needs
+        ``pip install "spice[bayes]"``).
     pooling : {"none", "partial", "complete"}, optional
         Each participant alone, as members of a population, or one set of parameters for all. The default is "partial"
         for "em", and for "nuts" where there are several participants and no parameter has a prior of its own; else

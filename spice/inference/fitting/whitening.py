@@ -142,7 +142,9 @@ def find_population(
 def _sites(points: Points, found: Laplace, mean: np.ndarray, sd: np.ndarray) -> Sites:
     values, vectors = np.linalg.eigh(points.hessian)
     curvature = (vectors * np.maximum(values, 0.0)[:, None]) @ vectors.swapaxes(1, 2)
-    return Sites(points.theta, -points.gradient, curvature, found.covariances(), mean, sd)
+    # of who is not at the mode yet the slope at one: else slopes may be huge, and lead far away
+    pull = np.where(found.converged[:, None], -points.gradient, found.z / np.diag(found.root))
+    return Sites(points.theta, pull, curvature, found.covariances(), mean, sd)
 
 
 class _Search:
