@@ -127,7 +127,7 @@ def nuts(job: dict[str, Any]) -> dict[str, Any]:
     answer["warm_seconds"] = again()["seconds"]
     answer |= {"parameters": figures(result), "divergences": result.n_divergences, "true": TRUE}
     answer["ess"] = min(entry["ess_bulk"] for entry in answer["parameters"].values())
-    answer["elpd_loo"] = float(result.loo().elpd_loo)
+    answer["elpd_loo"] = float(result.loo()["elpd_loo"])
     return answer | {"ess_per_second": answer["ess"] / answer["seconds"]}
 
 

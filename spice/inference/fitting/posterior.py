@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +13,8 @@ from spice.inference.fitting.posterior_population import population_of
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
 LISTED = 5  # variables or people named in a warning
-SAME = 0.1  # nats: importance weights within a tenth of each other need no smoothing
 MEMORY = 1e8  # bytes that log-likelihoods, or predictions, take at most
 PREDICTIVE = 500  # draws
 NO_TRIALS = "no trials: the draws are the prior's"
@@ -89,77 +85,65 @@ class PosteriorResult(FitResult):
 
         return arviz_object(self, log_likelihood, predictive, memory, seed)
 
-    def loo(self, memory: float = MEMORY) -> Any:
-        """Expected log predictive density by Pareto-smoothed importance sampling, choices left out one by one.
+    def loo(self, memory: float = MEMORY, pointwise: bool = False) -> Any:
+        """Expected log predictive density (elpd), choices left out one by one: to compare models of the same choices.
+
+        By Pareto-smoothed importance sampling: Vehtari, Gelman & Gabry (2017), Statistics and Computing 27: 1413-1432.
+        Each choice is predicted from all others of everybody, later ones too.
 
         Parameters
         ----------
         memory : float, default 1e8
             As in `to_arviz`; ArviZ needs some four times as much on top.
+        pointwise : bool, default False
+            Whether to return each choice's share: the difference of two models, choice by choice, has the standard
+            error ``sqrt(n_choices) * difference.std()``.
 
         Returns
         -------
-        arviz.ELPDData
-            Pointwise, with Pareto k.
+        pandas.Series, or with ``pointwise`` pandas.DataFrame of choices
+            ``elpd_loo`` in nats, its standard error ``se``, the effective number of parameters ``p_loo``, and
+            ``n_bad``: choices whose Pareto k is too large. Of each choice: ``participant``, ``session`` and ``trial``
+            (counted from 0 in the dataset), ``elpd_loo``, ``p_loo`` and ``pareto_k``.
+
+        Raises
+        ------
+        ConfigError
+            If ArviZ is not installed.
 
         Warns
         -----
         ConvergenceWarning
-            If some choices have a Pareto k that is too large.
+            If some choices have a Pareto k that is too large, above min(0.7, 1 - 1 / log10(draws)): the draws say
+            little of what is expected without such a choice. Draw more, or compare models by held-out choices.
         """
-        data = self.to_arviz(predictive=0, memory=memory)
-        each = np.asarray(data["log_likelihood"]["choice"])
-        own = [name for name in self.parameters.columns if name in self.posterior]
-        rows = self.diagnostics.loc[[name.split("[")[0] in own for name in self.diagnostics.index]]
-        reff = min(float(rows["ess_mean"].mean()) / (each.shape[0] * each.shape[1]), 1.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # ArviZ's about Pareto k, also where that has no meaning
-            found = import_extra("arviz").loo(data, pointwise=True, reff=reff)
-        # what parameters hardly change (the first choice in a cell: not at all) has no tail to fit, and a sure value
-        found.pareto_k[np.ptp(each, axis=(0, 1)) < SAME] = 0.0
-        bad = int((np.asarray(found.pareto_k) > found.good_k).sum())
-        found.warning = bad > 0
-        if bad:
-            warnings.warn(
-                f"Pareto k is above {found.good_k:.2f} for {bad} of {each.shape[2]:,} choices: their shares are rough. "
-                "Draw more, or compare models by held-out choices.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        return found
+        from spice.inference.fitting.pointwise import leave_one_out
 
-    def waic(self, memory: float = MEMORY) -> "pd.Series":
+        return leave_one_out(self, memory, pointwise)
+
+    def waic(self, memory: float = MEMORY, pointwise: bool = False) -> Any:
         """Widely applicable information criterion (Watanabe 2010), as an expected log predictive density.
+
+        Watanabe (2010), JMLR 11: 3571-3594; on this scale Vehtari, Gelman & Gabry (2017), Statistics and Computing 27:
+        1413-1432.
 
         Parameters
         ----------
         memory : float, default 1e8
             As in `to_arviz`.
+        pointwise : bool, default False
+            As for `loo`.
 
         Returns
         -------
-        pandas.Series
-            ``elpd_waic``, its standard error ``se``, the effective number of parameters ``p_waic``, and ``n_unsure``:
-            choices whose log-likelihood varies by more than 0.4, for which `loo` is to be preferred.
+        pandas.Series, or with ``pointwise`` pandas.DataFrame of choices
+            ``elpd_waic`` in nats, its standard error ``se``, the effective number of parameters ``p_waic``, and
+            ``n_unsure``: choices whose log-likelihood varies by more than 0.4, for which `loo` is to be preferred. Of
+            each choice: ``participant``, ``session``, ``trial``, ``elpd_waic`` and ``p_waic``.
         """
-        import pandas as pd
-        from scipy.special import logsumexp
+        from spice.inference.fitting.pointwise import widely_applicable
 
-        from spice.inference.fitting.predictive import log_likelihoods
-
-        found = log_likelihoods(self, memory)
-        blocks = np.array_split(found.reshape(-1, found.shape[-1]), 1 + found.nbytes // int(1e7), axis=1)
-        variance = np.concatenate([block.var(0, ddof=1, dtype=float) for block in blocks])
-        density = np.concatenate([logsumexp(block.astype(float), axis=0) for block in blocks])
-        each = density - np.log(found.shape[0] * found.shape[1]) - variance
-        return pd.Series(
-            {
-                "elpd_waic": each.sum(),
-                "se": np.sqrt(len(each) * each.var()),
-                "p_waic": variance.sum(),
-                "n_unsure": int((variance > 0.4).sum()),
-            },
-        )
+        return widely_applicable(self, memory, pointwise)
 
     def problems(self) -> list[str]:
         """What is bad about the draws, and what to do; nothing if they are good."""

@@ -9,7 +9,7 @@ import pytest
 import xarray
 from scipy import stats
 
-from spice.errors import ConfigError
+from spice.errors import ConfigError, ConvergenceWarning
 from spice.inference.fitting.arviz_object import from_groups
 from spice.inference.fitting.nuts import fit_nuts
 from spice.inference.fitting.predictive import log_likelihoods, prior_draws, thinned
@@ -164,15 +164,40 @@ def test_draws_from_the_prior_have_its_distribution(population):
 
 def test_loo_and_waic_agree(single):
     loo, waic = single.loo(), single.waic()
-    p_loo = getattr(loo, "p_loo", None) if hasattr(loo, "p_loo") else loo.p
-    elpd = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
-    assert 1 < float(p_loo) < 4  # two parameters
-    assert float(elpd) == pytest.approx(waic["elpd_waic"], abs=0.3)
-    assert waic["p_waic"] == pytest.approx(float(p_loo), abs=0.3)
+    assert list(loo.index) == ["elpd_loo", "se", "p_loo", "n_bad"]
+    assert 1 < loo["p_loo"] < 4  # two parameters
+    assert loo["elpd_loo"] == pytest.approx(waic["elpd_waic"], abs=0.3)
+    assert waic["p_waic"] == pytest.approx(loo["p_loo"], abs=0.3)
     own = log_likelihoods(single, 1e8).reshape(-1, 149).astype(float)
     wanted = np.log(np.exp(own).mean(0)) - own.var(0, ddof=1)
     assert waic["elpd_waic"] == pytest.approx(wanted.sum(), rel=1e-6)
     assert waic["se"] == pytest.approx(np.sqrt(149 * wanted.var()), rel=1e-5)
+    each, parts = single.loo(pointwise=True), single.waic(pointwise=True)
+    np.testing.assert_allclose(parts["elpd_waic"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(each["p_loo"], np.log(np.exp(own).mean(0)) - each["elpd_loo"], rtol=0, atol=1e-9)
+    sums = [each["elpd_loo"].sum(), np.sqrt(149 * each["elpd_loo"].var(ddof=0)), each["p_loo"].sum()]
+    np.testing.assert_allclose(loo[["elpd_loo", "se", "p_loo"]], sums, rtol=1e-12)
+
+
+def test_pointwise_values_name_their_choices(population):
+    each = population.waic(pointwise=True)
+    assert each.groupby("participant").size().to_dict() == dict(population.n_trials)
+    assert set(each.loc[each["participant"] == "bob", "session"]) == {1}
+    assert each["trial"].min() == 1 and not each.duplicated(["session", "trial"]).any()
+
+
+def test_large_pareto_k_are_counted_and_warned_of(single, monkeypatch):
+    from spice.inference.fitting import pointwise
+
+    def loo(data, **settings):
+        k = np.zeros(data["log_likelihood"]["choice"].shape[-1])
+        k[[3, 7]] = 0.71
+        return SimpleNamespace(elpd_i=np.full(len(k), -0.5), pareto_k=k, good_k=0.7)  # as ArviZ 1.x names them
+
+    monkeypatch.setattr(pointwise, "import_extra", lambda name: SimpleNamespace(loo=loo))
+    with pytest.warns(ConvergenceWarning, match=r"above 0.70 for 2 of 149 choices: .* Draw more") as caught:
+        assert single.loo()["n_bad"] == 2
+    assert caught[0].filename == __file__
 
 
 def test_choices_that_no_parameter_changes_need_no_tail(cases):
@@ -185,10 +210,9 @@ def test_choices_that_no_parameter_changes_need_no_tail(cases):
     padded = DatasetRNN(xs, np.concatenate([first, ys], axis=1))
     model = cases.rescorla_wagner({"prior": "beta(2, 2)"}, {"prior": "gamma(3, 1)"})
     result = fit_nuts(model, padded, "complete", draws=600, tune=400, chains=4, n_threads=1)
-    loo = result.loo()
+    loo = result.loo(pointwise=True)
     choice = np.flatnonzero(result.to_arviz(predictive=0)["constant_data"]["choice_trial"].values == 1)
     assert len(choice) == 6
-    np.testing.assert_array_equal(np.asarray(loo.pareto_k)[choice], 0.0)
-    found = np.asarray(loo.loo_i if hasattr(loo, "loo_i") else loo.elpd_i)[choice]
-    np.testing.assert_allclose(found, -np.log(2), rtol=3e-6)  # a sum of 2,400 numbers of 4 bytes
-    assert not loo.warning
+    np.testing.assert_array_equal(loo["pareto_k"].to_numpy()[choice], 0.0)
+    np.testing.assert_allclose(loo["elpd_loo"].to_numpy()[choice], -np.log(2), rtol=1e-7)  # of numbers of 4 bytes
+    assert result.loo()["n_bad"] == 0
