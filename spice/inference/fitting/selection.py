@@ -84,7 +84,7 @@ def select_models(evidences: Any, criterion: str = "evidence") -> ModelSelection
     Raises
     ------
     ConfigError
-        If there are fewer than two models, or fits have no evidences for people.
+        If there are fewer than two models, fits have no evidences for people, or they are of different methods.
     DataError
         If evidences are missing or infinite, or fits are of different people or choices.
     """
@@ -129,11 +129,18 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
             )
             continue
         columns[name] = found - _gained_by_chance(fit) if criterion == "evidence" else -found / 2
+    mixed = {fit.method for fit in fits.values()} if not problems else set()
+    if len(mixed) > 1:
+        each = ", ".join(f"{name!r} by {fit.method!r}" for name, fit in fits.items())
+        problems.append(
+            f"they are of different methods ({each}), whose numbers mean different things; fit all by the same method."
+        )
+    error = ConfigError if problems else DataError
+    problems += [
+        f"{first[0]!r} and {name!r} {why}" for name, fit in fits.items() for why in _differences(first[1], fit)
+    ]
     if problems:
-        raise ConfigError(join_problems("The fits cannot be compared", problems))
-    problems = [f"{first[0]!r} and {name!r} {why}" for name, fit in fits.items() for why in _differences(first[1], fit)]
-    if problems:
-        raise DataError(join_problems("The fits cannot be compared", problems))
+        raise error(join_problems("The fits cannot be compared", problems))
     scored = first[1].n_trials > 0  # people without choices say nothing of models
     return pd.DataFrame(columns)[scored]
 

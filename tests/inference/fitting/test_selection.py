@@ -261,6 +261,15 @@ def test_models_are_selected_from_fits():
         select_models(fits, criterion="waic")
 
 
+def test_fits_of_different_methods_are_refused():
+    fits = {"fair": coin([30, 20], 50, False), "free": coin([30, 20], 50, True), "other": coin([30, 20, 9], 50, True)}
+    fits["free"].method = "map"
+    with pytest.raises(ConfigError) as caught:
+        select_models(fits, criterion="bic")
+    assert "different methods ('fair' by 'mle', 'free' by 'map', 'other' by 'mle')" in str(caught.value)
+    assert "'fair' and 'other' are of different participants" in str(caught.value)
+
+
 def test_fits_of_choices_are_compared(tools, people):
     """Nobody repeats choices for their own sake: the larger model gains no more than chance."""
     data = tools.dataset_of(people[3:])
