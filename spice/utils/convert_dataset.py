@@ -11,7 +11,7 @@ from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
 from spice.resources.offers import is_offer
 from spice.utils.cells import code_of, numbers_of, plain
-from spice.utils.tables import as_list, check_arguments, check_names, read_table
+from spice.utils.tables import as_list, check_arguments, check_names, names_needed, read_table
 from spice.utils.tidy_rows import Rows, sort_rows
 from spice.utils.to_table import to_table
 from spice.utils.wide_tables import from_wide_tables
@@ -25,9 +25,9 @@ MAX_CHOICES = 100  # more labels than this without choices=[...] means that anot
 def convert_dataset(
     table: Any,
     *,
-    participant: str,
-    choice: str,
-    reward: str | Sequence[str],
+    participant: str | None = None,
+    choice: str | None = None,
+    reward: str | Sequence[str] | None = None,
     block: str | None = None,
     trial: str | None = None,
     inputs: str | Sequence[str] = (),
@@ -48,7 +48,7 @@ def convert_dataset(
         The table, or the name of a CSV file (also compressed), in which empty cells, ``NA`` and ``NaN``
         are missing.
     participant : str
-        Name of the column that says whose trial it is.
+        Name of the column that says whose trial it is; needed for one person, too.
     choice : str
         Column of the choice, any labels. A trial without a choice is a missing trial: it is not scored
         and updates nothing, and its reward is not kept.
@@ -98,8 +98,8 @@ def convert_dataset(
     """
     rewards, inputs, shown = as_list(reward), as_list(inputs), as_list(shown)
     named = {"participant": participant, "block": block, "trial": trial, "choice": choice}
-    if any(name is None for name in (participant, choice, *(rewards or [None]))):
-        raise ConfigError("participant, choice and reward must be names of columns, not None.")
+    if participant is None or choice is None or any(name is None for name in rewards or [None]):
+        raise ConfigError(names_needed(table, participant, choice, rewards))
     roles = {role: name for role, name in named.items() if name is not None}
     roles |= {"reward": rewards[0]} if len(rewards) == 1 else {f"reward_{a}": r for a, r in enumerate(rewards)}
     further = [*inputs, *shown]

@@ -14,6 +14,8 @@ from spice.resources.columns import META_COLUMNS, NEXT
 
 MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 
+ONE_PERSON = "If all trials are one person's, add such a column: table['participant'] = 1."
+
 
 def as_list(names: Any) -> list:
     """Names of columns, given as one or several."""
@@ -23,6 +25,16 @@ def as_list(names: Any) -> list:
     if is_one or getattr(names, "ndim", 1) == 0:
         return [plain_scalar(names)]
     return [plain_scalar(name) for name in names]
+
+
+def names_needed(table: Any, participant: Any, choice: Any, rewards: Sequence[Any]) -> str:
+    """Which columns that every table must have were not named, and what columns there are."""
+    named = {"participant": participant is not None, "choice": choice is not None}
+    named["reward"] = bool(rewards) and all(name is not None for name in rewards)
+    lacking = [f"{role}=..." for role, there in named.items() if not there]
+    columns = ", ".join(repr(str(name)) for name in read_table(table, []).columns)
+    text = f"the columns of participants, choices and rewards must be named: give {' and '.join(lacking)}; the columns "
+    return f"{text}are {columns}." + ("" if named["participant"] else f" {ONE_PERSON}")
 
 
 def check_arguments(roles: Mapping[str, Any], further: Sequence[Any], choices: Any, missing_reward: Any) -> None:
@@ -149,7 +161,8 @@ def check_names(table: pd.DataFrame, roles: Mapping[str, str], further: Sequence
             hint = " or ".join(map(repr, lowered or close))
             hint = f"did you mean {hint}?" if hint else f"the columns are {', '.join(map(repr, names))}."
             what = "input" if name in further else role
-            problems.append(f"there is no column {name!r} ({what}); {hint}")
+            alone = f" {ONE_PERSON}" if role == "participant" and not (lowered or close) else ""
+            problems.append(f"there is no column {name!r} ({what}); {hint}{alone}")
         elif count > 1:
             problems.append(f"there are {count} columns {name!r}; give each its own name.")
     if problems:

@@ -415,5 +415,5 @@ def test_options_that_are_hardly_ever_chosen_are_named():
 
 
 def test_columns_that_are_none_are_refused():
-    with pytest.raises(ConfigError, match="must be names of columns, not None"):
+    with pytest.raises(ConfigError, match="must be named: give "):
         convert(make_table(), participant=None)

@@ -52,6 +52,29 @@ def test_several_names_at_once(table):
     assert lines[0] == "the arguments do not fit:" and len(lines) == 3
 
 
+@pytest.mark.parametrize("left_out", [{}, {"participant": None}])
+def test_a_table_of_one_person(table, tmp_path, left_out):
+    table = table.drop(columns="who")
+    table.to_csv(tmp_path / "one.csv", index=False)
+    names = {role: name for role, name in NAMES.items() if role != "participant"} | left_out
+    add = "If all trials are one person's, add such a column: table['participant'] = 1."
+    for given in (table, tmp_path / "one.csv"):
+        with pytest.raises(ConfigError) as caught:
+            convert_dataset(given, **names)
+        assert str(caught.value) == (
+            "the columns of participants, choices and rewards must be named: give participant=...; the columns are "
+            f"'run', 't', 'arm', 'points'. {add}"
+        )
+    assert refusal(table, ConfigError, participant="subject").endswith(f"'run', 't', 'arm', 'points'. {add}")
+    one = convert_dataset(table[:20].assign(participant=1), **names | {"participant": "participant"})
+    assert one.labels["participant"] == (1,) and one.shape[0] == 2
+
+
+def test_no_names_at_all(table):
+    with pytest.raises(ConfigError, match="give participant=... and choice=... and reward=...; the columns are 'who'"):
+        convert_dataset(table)
+
+
 def test_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refusal("none.csv", FileNotFoundError) == f"there is no file 'none.csv'; the folder is {str(tmp_path)!r}."
