@@ -1,15 +1,16 @@
 """What is given to a symbolic model, as expressions: from text, numbers, or sympy's own."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import sympy
 
-from spice.equations.model_parts import Update
+from spice.equations.model_parts import WHERE, Update
 from spice.equations.parsing import InCell, OverActions, parse_condition, parse_expression, symbol
 from spice.errors import ConfigError
+from spice.resources.arguments import in_words
 
 KNOWN = (  # what expressions may be made of
     sympy.Symbol,
@@ -27,33 +28,102 @@ KNOWN = (  # what expressions may be made of
 EXACT = 2**53  # whole numbers beyond are no floats, and no integers of compiled code
 
 
-def read_update(given: Any) -> Update:
-    """An update from (state, where, expression) or (state, where, expression, when)."""
-    if isinstance(given, Update):
-        return given._replace(expression=read_expression(given.expression), when=read_condition(given.when))
-    if isinstance(given, (str, sympy.Basic)) or not isinstance(given, Sequence) or not 3 <= len(given) <= 4:
-        raise ConfigError(f"{given!r} is no update; write (state, where, expression) or add a condition: (..., when).")
-    state, where, expression, *when = given
-    return Update(str(state), str(where), read_expression(expression), read_condition(when[0] if when else None))
+class Entries:
+    """Reads a model's parts; what cannot be read is noted, all of it, and something harmless stands in its place.
 
+    Attributes
+    ----------
+    problems : list of str
+        What cannot be read, and where.
+    incomplete : bool
+        Whether a whole part is missing: what else is wrong cannot be known then.
+    """
 
-def read_choices(given: Any) -> Any:
-    """An expression, a tuple of one for each option, or either by condition."""
-    if isinstance(given, Mapping):
-        if not given or None in given or any(isinstance(part, Mapping) for part in given.values()):
-            raise ConfigError(
-                "logits or probabilities by condition need conditions such as 'step == 1', and for each an expression, "
-                "or one for each option."
-            )
-        return {read_condition(when): read_choices(part) for when, part in given.items()}
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        if len(given) < 2:
-            raise ConfigError(
-                f"logits or probabilities are given for {len(given)} options; give one for each of two or more, or "
-                "one expression for all."
-            )
-        return tuple(map(read_expression, given))
-    return read_expression(given)
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.incomplete = False
+
+    def named(self, part: str, given: Any) -> list[tuple[Any, Any]]:
+        """Names with what they stand for."""
+        if isinstance(given, Mapping):
+            return list(given.items())
+        self._lacks(f"{part} must be a dict by name, not {in_words(given)}.")
+        return []
+
+    def names(self, part: str, given: Any) -> tuple[Any, ...]:
+        """Names, also one or None."""
+        if given is None or isinstance(given, str):
+            return () if given is None else (given,)
+        if isinstance(given, Iterable):
+            return tuple(given)
+        self._lacks(f"{part} must be a list of names, not {in_words(given)}.")
+        return ()
+
+    def updates(self, given: Any) -> tuple[Update, ...]:
+        """Updates from (state, where, expression) or (state, where, expression, when)."""
+        wanted = "updates must be a list of (state, where, expression)"
+        if isinstance(given, (str, Mapping, sympy.Basic)) or not isinstance(given, Iterable):
+            self._lacks(f"{wanted}, not {in_words(given)}.")
+            return ()
+        entries = list(given)
+        if len(entries) > 2 and isinstance(entries[1], str) and entries[1] in WHERE:
+            self._lacks(f"{wanted}, also where there is one: [{tuple(entries[:4])!r}].")
+            return ()
+        return tuple(update for entry in entries for update in self._update(entry))
+
+    def expression(self, place: str, given: Any) -> sympy.Expr:
+        """An expression; 0 if it cannot be read."""
+        try:
+            return read_expression(given)
+        except ConfigError as error:
+            self.problems.append(f"{place}: {error}")
+            return sympy.Integer(0)
+
+    def condition(self, place: str, given: Any) -> sympy.Basic | None:
+        """A condition; None if there is none, or it cannot be read."""
+        try:
+            return read_condition(given)
+        except ConfigError as error:
+            self.problems.append(f"{place}: {error}")
+            return None
+
+    def choices(self, kind: str, given: Any) -> Any:
+        """Logits or probabilities: an expression, a tuple of one for each option, or either by condition."""
+        if isinstance(given, Mapping):
+            if not given or None in given or any(isinstance(part, Mapping) for part in given.values()):
+                self.problems.append(
+                    f"{kind} by condition need conditions such as 'step == 1', and for each an expression, or one for "
+                    "each option."
+                )
+                return sympy.Integer(0)
+            found = [(self.condition(kind, when), self.choices(kind, part)) for when, part in given.items()]
+            return {when: part for when, part in found if when is not None}
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            if len(given) < 2:
+                self.problems.append(
+                    f"{kind} are given for {len(given)} options; give one for each of two or more, or one expression "
+                    "for all."
+                )
+                return sympy.Integer(0)
+            return tuple(self.expression(kind, part) for part in given)
+        return self.expression(kind, given)
+
+    def _lacks(self, problem: str) -> None:
+        self.problems.append(problem)
+        self.incomplete = True
+
+    def _update(self, given: Any) -> list[Update]:
+        """One, or none if it is none."""
+        is_update = isinstance(given, Update)
+        if not is_update and (isinstance(given, str) or not isinstance(given, Sequence) or not 3 <= len(given) <= 4):
+            advice = "write (state, where, expression) or add a condition: (..., when)"
+            self._lacks(f"{in_words(given)} is no update; {advice}.")
+            return []
+        needs = given.needs_outcome if is_update else None
+        state, where, expression, when = (*given, None)[:4]
+        place = f"the update of {str(state)!r}"
+        read = self.expression(place, expression), self.condition(place, when)
+        return [Update(str(state), str(where), *read, needs)]
 
 
 def read_condition(given: Any) -> sympy.Basic | None:
@@ -64,7 +134,7 @@ def read_condition(given: Any) -> sympy.Basic | None:
         return parse_condition(given)
     if isinstance(given, sympy.Basic) and not isinstance(given, sympy.Expr):
         return _plain(given)
-    raise ConfigError(f"{given!r} is no condition: give text such as 'step == 1'.")
+    raise ConfigError(f"{in_words(given)} is no condition: give text such as 'step == 1'.")
 
 
 def read_expression(given: Any) -> sympy.Expr:
@@ -75,7 +145,7 @@ def read_expression(given: Any) -> sympy.Expr:
         return _plain(given)
     if isinstance(given, Real) and not isinstance(given, bool) and math.isfinite(given):
         return parse_expression(repr(float(given)))
-    raise ConfigError(f"{given!r} is no expression: give text, a finite number, or a sympy expression.")
+    raise ConfigError(f"{in_words(given)} is no expression: give text, a finite number, or a sympy expression.")
 
 
 def _plain(given: Any) -> Any:

@@ -1,11 +1,13 @@
 """What a symbolic model is made of: states, parameters, updates, and the names that expressions may use."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sympy
+
+from spice.errors import ConfigError
 
 WHERE = {  # with how it reads
     "chosen": "chosen option",
@@ -39,7 +41,10 @@ class State:
     by: tuple[str, ...] = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "by", (self.by,) if isinstance(self.by, str) else tuple(self.by))
+        by = (self.by,) if isinstance(self.by, str) else self.by
+        if by is not None and not isinstance(by, Iterable):
+            raise ConfigError(f"by of a state must be names of shown inputs, not {by!r}.")
+        object.__setattr__(self, "by", tuple(by or ()))
 
 
 @dataclass(frozen=True)

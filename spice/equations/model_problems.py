@@ -2,8 +2,9 @@
 
 import keyword
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -13,21 +14,31 @@ from spice.equations.model_parts import SIGNALS, WHERE, Parameter
 from spice.equations.parsing import FUNCTIONS, InCell, OverActions
 from spice.equations.priors import Prior, read_prior
 from spice.errors import ConfigError, did_you_mean
-from spice.resources.arguments import is_number, is_whole
+from spice.resources.arguments import in_words, is_number, is_whole
 from spice.resources.columns import NEXT
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import SymbolicModel
 
 
-def find_problems(model: "SymbolicModel") -> Iterator[str]:
-    """Sentences that each name a problem and the usual fix."""
+def find_problems(model: "SymbolicModel", unread: bool = False) -> Iterator[str]:
+    """Sentences that each name a problem and the usual fix.
+
+    Parameters
+    ----------
+    model : SymbolicModel
+        The model.
+    unread : bool, default False
+        Whether some expressions could not be read: what is never used is not known then.
+    """
     yield from _names(model)
+    if not all(isinstance(name, str) for name in (*model.parameters, *model.inputs, *model.shown, *model.let)):
+        return
     yield from _states(model)
     yield from _symbols(model)
     yield from _conditions(model)
     yield from _cells(model)
-    yield from _parameters(model)
+    yield from _parameters(model, unread)
     if (model.logits is None) == (model.probabilities is None):
         yield "give either logits or probabilities."
     sizes = {len(part) for part in model._choice_parts() if isinstance(part, tuple)}
@@ -44,7 +55,7 @@ def _names(model: "SymbolicModel") -> Iterator[str]:
         "name in let": list(model.let),
     }
     seen: dict[str, str] = {name: "signal of the trial" for name in SIGNALS}
-    seen |= {NEXT + name: f"column of the coming trial's {name}" for name in model.shown}
+    seen |= {f"{NEXT}{name}": f"column of the coming trial's {name}" for name in model.shown}
     for kind, names in groups.items():
         a_kind = _a(kind)
         for name in names:
@@ -135,13 +146,13 @@ def _cells(model: "SymbolicModel") -> Iterator[str]:
                 yield f"{text_expression(entry)} names no cell: {state} {have if by else 'has no cells'}."
 
 
-def _parameters(model: "SymbolicModel") -> Iterator[str]:
+def _parameters(model: "SymbolicModel", unread: bool) -> Iterator[str]:
     used = {s.name for e in [*model.expressions(), *model.initial.values()] for s in e.free_symbols}
     for name, parameter in model.parameters.items():
         if not isinstance(parameter, Parameter):
             yield f"the parameter {name!r} is {parameter!r}; write Parameter(low, high), with value= where it is known."
             continue
-        if name not in used:
+        if name not in used and not unread:
             yield f"the parameter {name!r} is never used; remove it."
         yield from parameter_problems(name, parameter)
 
@@ -157,6 +168,9 @@ def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
         yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
     if parameter.scale not in ("unconstrained", "natural"):
         yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."
+    values = parameter.value.values() if isinstance(parameter.value, Mapping) else [parameter.value]
+    for value in [value for value in values if value is not None and not isinstance(value, Real)][:1]:
+        yield f"the parameter {name!r} has the value {in_words(value)}; give a number, or a dict by participant."
     found: dict[str, Prior] = {}
     for kind in ("prior", "mean_prior", "sd_prior"):
         try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from spice.equations.entries import read_choices, read_expression, read_update
+from spice.equations.entries import Entries
 from spice.equations.latex import PREVIOUS
 from spice.equations.model_parts import (
     LAGGED,
@@ -24,7 +24,6 @@ from spice.equations.parsing import symbol
 from spice.equations.parts import of_own_option
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.resources.agents import Seed
-from spice.resources.arguments import in_words
 from spice.resources.columns import NEXT
 
 if TYPE_CHECKING:
@@ -83,8 +82,9 @@ class SymbolicModel:
     Raises
     ------
     ConfigError
-        Listing all of: names that collide or are no names, symbols that are not known, states that are never updated,
-        parameters that are never used, bounds in the wrong order, priors that do not fit their bounds.
+        Listing all of: parts and expressions that cannot be read, names that collide or are no names, symbols that are
+        not known, states that are never updated, parameters that are never used, bounds in the wrong order, priors that
+        do not fit their bounds.
     """
 
     def __init__(
@@ -101,24 +101,22 @@ class SymbolicModel:
     ):
         from spice.equations.model_problems import find_problems
 
-        named = {"states": states, "parameters": parameters, "shown": shown, "let": let}
-        problems = [
-            f"{kind} must be a dict by name, not {in_words(given)}."
-            for kind, given in named.items()
-            if not isinstance(given, (Mapping, type(None)))
-        ]
-        if problems:
-            raise ConfigError(join_problems("This model cannot be used", problems))
-        self.states = {str(name): s if isinstance(s, State) else State(s) for name, s in (states or {}).items()}
-        self.parameters = dict(parameters or {})
-        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self.shown = dict(shown or {})
-        self.updates = tuple(read_update(entry) for entry in updates)
-        self.let = {name: read_expression(value) for name, value in (let or {}).items()}
-        self.logits = None if logits is None else read_choices(logits)
-        self.probabilities = None if probabilities is None else read_choices(probabilities)
-        self.initial = {name: read_expression(state.initial) for name, state in self.states.items()}
-        problems = list(find_problems(self))
+        read = Entries()
+        self.states = {str(name): s if isinstance(s, State) else State(s) for name, s in read.named("states", states)}
+        self.parameters = dict(read.named("parameters", {} if parameters is None else parameters))
+        self.inputs = read.names("inputs", inputs)
+        self.shown = dict(read.named("shown", {} if shown is None else shown))
+        self.updates = read.updates(updates)
+        self.let = {
+            name: read.expression(f"let ({name})", value)
+            for name, value in read.named("let", {} if let is None else let)
+        }
+        self.logits = None if logits is None else read.choices("logits", logits)
+        self.probabilities = None if probabilities is None else read.choices("probabilities", probabilities)
+        self.initial = {
+            name: read.expression(f"the start value of {name!r}", state.initial) for name, state in self.states.items()
+        }
+        problems = [*read.problems, *([] if read.incomplete else find_problems(self, bool(read.problems)))]
         if problems:
             raise ConfigError(join_problems("This model cannot be used", problems))
 
