@@ -13,6 +13,7 @@ from spice.inference.fitting.optima import Optima, check_starts, optima
 from spice.inference.fitting.remarks import NO_TRIALS, Remarks, options_chosen, remarks_on
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_index, participant_labels, tables
 from spice.inference.fitting.starts import given_starts, spread_starts, value_starts
+from spice.inference.fitting.summary import grouped
 from spice.inference.fitting.targets import Target
 from spice.resources.dataset import DatasetRNN
 
@@ -193,10 +194,10 @@ def _result(
 def _warn(result: FitResult) -> None:
     stuck = result.reason[~result.converged & (result.reason != NO_TRIALS)]
     if len(stuck):
-        some = "; ".join(f"{label!r}: {reason}" for label, reason in stuck.head(5).items())
-        more = f" (and {len(stuck) - 5} more)" if len(stuck) > 5 else ""
+        found = grouped(stuck.rename(index=repr))
+        some = "; ".join(found[:5]) + (f"; and {len(found) - 5} other remarks" if len(found) > 5 else "")
         warnings.warn(
-            f"no optimum was reached for {len(stuck)} of {len(result.reason)} participants: {some}{more}. See "
+            f"no optimum was reached for {len(stuck)} of {len(result.reason)} participants: {some}. See "
             'result.reason; priors (method="map") or a population (method="em") keep estimates finite.',
             ConvergenceWarning,
             stacklevel=5,  # who called fit

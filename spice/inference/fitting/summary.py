@@ -1,12 +1,15 @@
 """A fit as text: estimates, how well they predict, and what to look at."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from spice.inference.fitting.result import FitResult
 
 METHODS = {
@@ -20,7 +23,8 @@ POOLING = {
     "partial": "participants as members of a population",
     "complete": "one set of parameters for all",
 }
-MOST_LISTED = 10  # participants about whom there is something to know
+ONE_BY_ONE = 5  # participants about whom there is something to know; where there are more, by what it is
+MOST_LISTED = 10  # such remarks
 
 
 def summary(result: "FitResult") -> str:
@@ -125,8 +129,37 @@ def _convergence(result: "FitResult") -> list[str]:
     remarks = result.reason[result.reason != "converged"]
     if len(remarks):
         lines.append(f"to look at ({len(remarks)}):")
-        lines += [f"  {label}: {reason}" for label, reason in remarks.head(MOST_LISTED).items()]
-        lines += [f"  ... and {len(remarks) - MOST_LISTED} more in result.reason"] if len(remarks) > MOST_LISTED else []
+        found = grouped(remarks)
+        lines += [f"  {line}" for line in found[:MOST_LISTED]]
+        lines += [f"  ... and {len(found) - MOST_LISTED} more in result.reason"] if len(found) > MOST_LISTED else []
+    return lines
+
+
+def grouped(remarks: "pd.Series") -> list[str]:
+    """What there is to know: of few participants one by one, else each remark with how many it is about, and the first.
+
+    Parameters
+    ----------
+    remarks : pandas.Series of str
+        By participant, several joined by ``"; "``; of what is a participant's own (``alpha[anna]``) the label is left
+        out where participants are grouped.
+
+    Returns
+    -------
+    list of str
+        Remarks about most participants first.
+    """
+    if len(remarks) <= ONE_BY_ONE:
+        return [f"{label}: {reason}" for label, reason in remarks.items()]
+    people: dict[str, list[str]] = {}
+    for label, reason in remarks.items():
+        for remark in reason.split("; "):
+            kind = re.sub(r"^\d+ divergences$", "divergences", remark.replace(f"[{label}]", ""))
+            people.setdefault(kind, []).append(str(label))
+    lines = []
+    for kind, labels in sorted(people.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(labels) - ONE_BY_ONE} more" if len(labels) > ONE_BY_ONE else ""
+        lines.append(f"{kind} ({len(labels)}): {', '.join(labels[:ONE_BY_ONE])}{more}")
     return lines
 
 

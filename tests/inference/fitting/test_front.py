@@ -1,5 +1,6 @@
 """The one call that fits, what it returns, and how it answers to what it cannot use."""
 
+import dataclasses
 import importlib.util
 import pickle
 import re
@@ -89,6 +90,28 @@ def test_summary_of_people_to_look_at(tools, people):
     with pytest.warns(ConvergenceWarning):
         alone = fit(tools.rescorla_wagner(), tools.dataset_of([repeats])).summary()
     assert re.search(r"alpha +0\.\d+ +not identified\n.*beta .* runs to infinity\n", alone)
+
+
+def test_many_people_to_look_at_are_grouped_by_what_there_is_to_know(result):
+    reasons = {f"p{k}": f"at a bound: alpha; R-hat above 1.01: beta[p{k}]" for k in range(7)}
+    reasons |= {"q": "converged", "r": "3 divergences", "s": "5 divergences; at a bound: alpha"}
+    reason = pd.Series(reasons)
+    text = dataclasses.replace(result, reason=reason, converged=reason == "converged").summary()
+    assert text.endswith(
+        "to look at (9):\n"
+        "  at a bound: alpha (8): p0, p1, p2, p3, p4 and 3 more\n"
+        "  R-hat above 1.01: beta (7): p0, p1, p2, p3, p4 and 2 more\n"
+        "  divergences (2): r, s"
+    )
+
+
+def test_a_warning_of_many_people_is_grouped(tools, people):
+    repeats = [(np.full(40, k % 2), np.ones(40)) for k in range(6)]
+    with pytest.warns(
+        ConvergenceWarning, match=r"6 of 7 participants: .*infinity: beta \(6\): .* and 1 more"
+    ) as caught:
+        fit(tools.rescorla_wagner(), tools.dataset_of([people[0], *repeats], list("abcdefg")))
+    assert len(str(caught[0].message)) < 500
 
 
 def test_a_population(tools):
