@@ -193,8 +193,8 @@ class Descent:
         answer = self._target(proposed, self._group[at])
         with np.errstate(invalid="ignore"):
             gain = np.where(_usable(answer), self.rows.value[at] - answer.value, -np.inf)
+            outward = ((pinned == 0) | (answer.natural * pinned <= 0)).all(1)
         tries = (pinned != 0).any(1)
-        outward = ((pinned == 0) | (answer.natural * pinned <= 0)).all(1)
         endless = (np.isinf(answer.natural) & (pinned != 0)).any(1)  # a prior that is infinite there, and left out
         better = np.where(tries, outward & ((gain >= -ENOUGH) | endless), gain > 0)
         self._take(at[better], proposed[better], Rows(*(part[better] for part in answer)))
@@ -252,7 +252,7 @@ class Descent:
         there = other[rows]
         aim, its = (np.where(held, 0.0, self.theta[at] + self._steps[at]) for at in (rows, there))
         apart = foretold_gain(np.zeros_like(aim), self.rows.hessian[there], aim - its)
-        end, its_end = ((self.rows.value - self._promised)[at] for at in (rows, there))
+        end, its_end = (self.rows.value[at] - self._promised[at] for at in (rows, there))
         joins = (np.abs(apart) < CLOSE) & (np.abs(end - its_end) < CLOSE) & (np.abs(aim - its) < LONGEST).all(1)
         self._joined[rows[joins]] = there[joins]
         self._going[rows[joins]] = False

@@ -12,7 +12,7 @@ from spice.inference.fitting.likelihoods import Likelihood, Together, likelihood
 from spice.inference.fitting.optima import Optima, check_starts, optima
 from spice.inference.fitting.remarks import NO_TRIALS, Remarks, options_chosen, remarks_on
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_index, participant_labels, tables
-from spice.inference.fitting.starts import given_starts, spread_starts, value_starts
+from spice.inference.fitting.starts import given_starts, prior_starts, spread_starts, value_starts
 from spice.inference.fitting.summary import grouped
 from spice.inference.fitting.targets import Target
 from spice.resources.dataset import DatasetRNN
@@ -46,7 +46,7 @@ def fit_maximum(
         A further start, see `spice.inference.fitting.starts.given_starts`.
     n_starts : int, optional
         Starts that are spread over the default priors; by default as many as there are parameters and 2 more, with
-        method "map" 1 more.
+        method "map" 1 more. Where a parameter's own prior lies beyond these, there is another at its median.
     n_threads : int, optional
         Threads; default those that torch may use.
 
@@ -76,7 +76,10 @@ def fit_maximum(
     n_scored = likelihood.n_scored()
     people = np.arange(len(labels)) if method == "map" else np.flatnonzero(n_scored)
     n_starts = len(model.parameters) + STARTS[method] if n_starts is None else n_starts
-    theta = np.repeat(spread_starts(model.parameters, n_starts)[None], len(labels), 0)
+    spread = spread_starts(model.parameters, n_starts)
+    if method == "map":
+        spread = np.concatenate([spread, prior_starts(model.parameters)])
+    theta = np.repeat(spread[None], len(labels), 0)
     known = value_starts(model.parameters, labels)
     if known is not None:
         theta = np.concatenate([known[:, None], theta], axis=1)
@@ -102,7 +105,7 @@ def laplace_evidence(target: Target, theta: np.ndarray, people: np.ndarray) -> n
     ----------
     target : Target
         With ``priors="density"``, or a function that is the same.
-    theta : np.ndarray, shape (n_people, n_parameters)
+    theta : np.ndarray, shape (n_people, n_starts, n_parameters)
         Where to begin, on the unconstrained scale.
     people : np.ndarray of int, shape (n_people,)
         Participants, by place in the target's likelihood.
@@ -112,8 +115,8 @@ def laplace_evidence(target: Target, theta: np.ndarray, people: np.ndarray) -> n
     np.ndarray, shape (n_people,)
         NaN where there is no mode.
     """
-    mode = optima(target, theta[:, None], people)
-    curvature = curvature_of(target.scale, mode.theta, mode.rows.hessian, np.zeros(theta.shape, bool))
+    mode = optima(target, theta, people)
+    curvature = curvature_of(target.scale, mode.theta, mode.rows.hessian, np.zeros(mode.theta.shape, bool))
     return np.where(mode.converged, laplace(mode.rows.value, curvature), np.nan)
 
 
@@ -122,8 +125,11 @@ def _evidence(target: Target, found: Optima, people: np.ndarray) -> np.ndarray:
     if (density.forms == target.forms).all():  # no prior has a Jacobian
         curvature = curvature_of(target.scale, found.theta, found.rows.hessian, np.isinf(found.theta))
         return np.where(found.converged, laplace(found.rows.value, curvature), np.nan)
-    inside = np.abs(found.theta) < 5.0
-    return laplace_evidence(density, np.where(inside, found.theta, theta_moments(target.parameters)[0]), people)
+    # beyond, towards bounds, a mode on the natural scale may be far from that of the density, but need not be
+    reach = [5.0, np.inf] if (np.abs(found.theta) >= 5.0).any() else [5.0]
+    middle = theta_moments(target.parameters)[0]
+    starts = [np.where(np.abs(found.theta) < far, found.theta, middle) for far in reach]
+    return laplace_evidence(density, np.stack(starts, axis=1), people)
 
 
 def _result(

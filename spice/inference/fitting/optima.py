@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spice.errors import DataError
+from spice.inference.fitting.defaults import person_prior
 from spice.inference.fitting.descent import Descent
 from spice.inference.fitting.likelihoods import Likelihood
 from spice.inference.fitting.targets import Rows, Target
@@ -101,7 +102,14 @@ def check_starts(
     group = people[bad] if target.likelihood is likelihood else np.flatnonzero(np.isinf(each))
     at = ", ".join(f"{name} = {value:.4g}" for name, value in zip(likelihood.names, values[0], strict=True))
     if not len(group) or np.isfinite(each[group[0]]):
-        raise DataError(f"the priors have no mass at the start, {at}: give another start=, or another prior.")
+        owners = {name: person_prior(parameter) for name, parameter in target.parameters.items()}
+        empty = [
+            f"{prior} of {name!r}"
+            for (name, prior), value in zip(owners.items(), values[0], strict=True)
+            if prior is not None and np.isinf(prior.log_density(value))
+        ]
+        priors = f"the prior {' and '.join(empty)} has" if empty else "the priors have"
+        raise DataError(f"{priors} no mass at the start, {at}: give another start=, or another prior.")
     label = dataset.label("participant", likelihood.participants[group[0]])
     others = f" (and of {len(group) - 1} more)" if len(group) > 1 else ""
     place = first_bad_trial(likelihood, dataset, values, int(group[0]))

@@ -7,11 +7,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from spice.errors import ConfigError, did_you_mean, join_problems
-from spice.inference.fitting.defaults import theta_moments
+from spice.inference.fitting.defaults import person_prior, theta_moments
 from spice.inference.fitting.transforms import Scale
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter
+
+BEYOND = 2.0  # standard deviations of a default prior, within which the starts are spread
+DRAWS = 1001  # that tell a prior's median
 
 
 def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.ndarray:
@@ -39,6 +42,30 @@ def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.nd
     steps = ratio ** -np.arange(1.0, len(mean) + 1)
     share = (0.5 + np.arange(n_starts)[:, None] * steps) % 1
     return mean + sd * ndtri(share)
+
+
+def prior_starts(parameters: "Mapping[str, Parameter]") -> np.ndarray:
+    """A further start where parameters' own priors have most of their mass beyond the starts that are spread.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Parameter
+        Parameters with their bounds and priors.
+
+    Returns
+    -------
+    np.ndarray, shape (0 or 1, n_parameters)
+        The medians of such priors on the unconstrained scale, and the means of the default priors for other parameters.
+    """
+    mean, sd = theta_moments(parameters)
+    medians = np.full(len(mean), np.nan)
+    for k, prior in enumerate(map(person_prior, parameters.values())):
+        if prior is not None:
+            medians[k] = np.median(prior.sample(np.random.default_rng(0), DRAWS))
+    with np.errstate(all="ignore"):  # where there are no priors, or half of one's mass is a bound
+        medians = Scale(parameters).unconstrained(medians)
+    beyond = np.isfinite(medians) & (np.abs(medians - mean) > BEYOND * sd)
+    return np.where(beyond, medians, mean)[None] if beyond.any() else np.zeros((0, len(mean)))
 
 
 def value_starts(parameters: "Mapping[str, Parameter]", labels: Sequence[Any]) -> np.ndarray | None:
