@@ -2,6 +2,7 @@
 
 python tests/tutorials/run_notebooks.py             small settings, as CI does
 python tests/tutorials/run_notebooks.py --store     full settings; outputs are stored in the notebooks
+python tests/tutorials/run_notebooks.py --store 4   the fourth alone
 """
 
 import argparse
@@ -35,11 +36,12 @@ def run(path: Path, store: bool) -> None:
 def main() -> None:
     """Execute all notebooks."""
     parser = argparse.ArgumentParser(description="Execute the tutorial notebooks in an empty folder.")
+    parser.add_argument("names", nargs="*", default=[""], help="beginnings of names; default all")
     parser.add_argument("--store", action="store_true", help="full settings; store the outputs in the notebooks")
-    store = parser.parse_args().store
-    os.environ["SPICE_QUICK"] = "0" if store else "1"
-    for path in sorted(TUTORIALS.glob("*.ipynb")):
-        run(path, store)
+    arguments = parser.parse_args()
+    os.environ["SPICE_QUICK"] = "0" if arguments.store else "1"
+    for path in sorted({path for name in arguments.names for path in TUTORIALS.glob(f"{name}*.ipynb")}):
+        run(path, arguments.store)
 
 
 if __name__ == "__main__":

@@ -296,7 +296,7 @@ class _EM:
         The population goes on to where EM ends with these, and modes with it.
         """
         found = Posterior.of_laplace(self.points, self.laplace)
-        if seed is None or not self.settled:
+        if seed is None:
             return found
         for _ in range(ROUNDS):
             units = self.guess.units(self.laplace)

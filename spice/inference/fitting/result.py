@@ -102,7 +102,8 @@ class FitResult:
     aic, bic : pandas.Series, or float with pooling "complete" and method "em"
         Akaike's and Schwarz's criterion at the estimates; with method "em" of the population's numbers.
     log_evidence : pandas.Series, float or None
-        Laplace approximation of the log marginal likelihood; None where there is no prior.
+        Of the log marginal likelihood: Laplace's approximation; of "em" given the population, by importance sampling.
+        None where there is no prior.
     starts : pandas.Series or None
         Share of the starts that ended in the best optimum.
     population : Population or None

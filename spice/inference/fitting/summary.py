@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 METHODS = {
     "mle": "Maximum likelihood",
     "map": "Maximum a posteriori",
-    "em": "Empirical Bayes (EM with Laplace steps, approximate)",
+    "em": "Empirical Bayes (EM, approximate for few people)",
     "nuts": "Full Bayes (NUTS)",
 }
+EVIDENCE = {"em": "given the population"}
 POOLING = {
     "none": "each participant alone",
     "partial": "participants as members of a population",
@@ -110,8 +111,8 @@ def _predictions(result: "FitResult", n_trials: int) -> list[str]:
     if result.aic is not None and result.bic is not None:
         lines.append(f"AIC {np.nansum(result.aic):,.2f}, BIC {np.nansum(result.bic):,.2f}{_sums(result.aic)}")
     if result.log_evidence is not None:
-        sums = _sums(result.log_evidence)
-        lines.append(f"log evidence {np.nansum(result.log_evidence):,.2f} (Laplace approximation){sums}")
+        sums, how = _sums(result.log_evidence), EVIDENCE.get(result.method, "Laplace approximation")
+        lines.append(f"log evidence {np.nansum(result.log_evidence):,.2f} ({how}){sums}")
     return lines
 
 

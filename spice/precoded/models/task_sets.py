@@ -48,6 +48,10 @@ def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: s
     it was, and an average over sets stays closer to sets that are all alike. So compare with the filter before
     conclusions are drawn from parameters of sets.
 
+    The likelihood of the marginal rule is rugged where sets change quickly, and it has a mode in which sets do not
+    matter (beta_high near 0). ``fit(method="em")`` begins at the best of many fits of one set of parameters to
+    everybody; it may not come to rest, and then says so. NUTS makes steps so short that it is out of reach for groups.
+
     References
     ----------
     Eckstein, M. K., & Collins, A. G. E. (2020). Computational evidence for hierarchically structured reinforcement

@@ -132,9 +132,7 @@ def test_a_population(tools):
     alone = fit(tools.rescorla_wagner(), data, method="map").parameters
     assert result.parameters.std()["beta"] < alone.std()["beta"]  # drawn towards each other
     text = result.summary()
-    assert text.startswith(
-        "Empirical Bayes (EM with Laplace steps, approximate), participants as members of a population"
-    )
+    assert text.startswith("Empirical Bayes (EM, approximate for few people), participants as members of a population")
     assert result.population.summary() in text and f"AIC {result.aic:,.2f}, BIC {result.bic:,.2f}\n" in text
 
 
