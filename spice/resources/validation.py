@@ -1,6 +1,7 @@
 """Checks of choice data before they are used: every problem named by column, session and trial."""
 
 import warnings
+from functools import reduce
 
 import torch
 
@@ -28,16 +29,28 @@ def check_dataset(dataset: DatasetRNN, n_participants: int | None = None, missin
     """
     if missing_reward not in ("error", "skip"):
         raise DataError(f"missing_reward={missing_reward!r} is unknown; choose 'error' or 'skip'.")
-    problems = [
-        *_one_hot(dataset.xs[..., dataset.columns.choice], "the choice columns of xs"),
-        *_one_hot(dataset.ys, "ys"),
-        *_rewards(dataset, missing_reward),
-        *_inputs(dataset),
-        *_participants(dataset, n_participants),
-    ]
+    problems = [*_choices(dataset, missing_reward), *_inputs(dataset), *_participants(dataset, n_participants)]
     if problems:
         raise DataError(join_problems("The data cannot be used", problems))
-    _warn_if_shifted(dataset)
+    warn_if_shifted(dataset, stacklevel=4)
+
+
+def check_choices(dataset: DatasetRNN) -> None:
+    """Check choices, rewards and participants, for models that check the further columns that they read themselves.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The data; rewards of choices may be missing.
+
+    Raises
+    ------
+    DataError
+        If they are not usable; all problems are listed at once.
+    """
+    problems = [*_choices(dataset, "skip"), *_participants(dataset, None)]
+    if problems:
+        raise DataError(join_problems("The data cannot be used", problems))
 
 
 def check_several_sessions(dataset: DatasetRNN, use: str, instead: str) -> None:
@@ -66,19 +79,27 @@ def check_several_sessions(dataset: DatasetRNN, use: str, instead: str) -> None:
         )
 
 
+def _choices(dataset: DatasetRNN, missing_reward: str) -> list[str]:
+    return [
+        *_one_hot(dataset.xs[..., dataset.columns.choice], "the choice columns of xs"),
+        *_one_hot(dataset.ys, "ys"),
+        *_rewards(dataset, missing_reward),
+    ]
+
+
 def _one_hot(values: torch.Tensor, where: str) -> list[str]:
     """Each row is one-hot, or all NaN (missing)."""
+    missing = _in_all(values.isnan())
+    one_hot = _in_all((values == 0) | (values == 1)) & (values.sum(-1) == 1)
+    wrong = ~(missing | one_hot)
+    if not wrong.any():
+        return []
     if (values == -1).all(-1).any():
         session, trial = _first((values == -1).all(-1))
         return [
             f"{where} are -1 in session {session}, trial {trial}: code missing and padded trials as NaN "
             "(xs[xs == -1] = np.nan), not -1."
         ]
-    missing = values.isnan().all(-1)
-    one_hot = ((values == 0) | (values == 1)).all(-1) & (values.sum(-1) == 1)
-    wrong = ~(missing | one_hot)
-    if not wrong.any():
-        return []
     session, trial = _first(wrong)
     row = [float(f"{value:.4g}") for value in values[session, trial].tolist()]
     return [
@@ -86,6 +107,11 @@ def _one_hot(values: torch.Tensor, where: str) -> list[str]:
         "per action "
         "with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is missing."
     ]
+
+
+def _in_all(found: torch.Tensor) -> torch.Tensor:
+    """Whether it is so in all columns; for a few of them much faster than ``all(-1)``."""
+    return reduce(torch.logical_and, found.unbind(-1))
 
 
 def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
@@ -100,14 +126,14 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
             "unobserved."
         )
     not_chosen = ~chosen & dataset.observed.unsqueeze(-1)
-    if not_chosen.any() and (rewards[not_chosen] == -1).all() and not (rewards[chosen] == -1).any():
+    least = rewards == -1
+    if not_chosen.any() and not (not_chosen & ~least).any() and not (chosen & least).any():
         problems.append(
             "every reward of an option not chosen is -1 and no reward of a chosen one is: unobserved rewards are "
             "coded NaN "
             "here, not -1. Set them with rewards[rewards == -1] = np.nan."
         )
-    unknown = chosen & rewards.isnan()
-    if missing_reward == "error" and unknown.any():
+    if missing_reward == "error" and (unknown := chosen & rewards.isnan()).any():
         session, trial, action = _first(unknown)
         problems.append(
             f"reward_{action} is missing (NaN) in session {session}, trial {trial} although option {action} was chosen"
@@ -162,8 +188,16 @@ def _participants(dataset: DatasetRNN, n_participants: int | None) -> list[str]:
     return []
 
 
-def _warn_if_shifted(dataset: DatasetRNN) -> None:
-    """Say so when ys is not the choice of the following row: the usual slip of a hand-made array."""
+def warn_if_shifted(dataset: DatasetRNN, stacklevel: int = 2) -> None:
+    """Say so where ys, or what is shown next, is not that of the following row: the usual slip of a hand-made array.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The data.
+    stacklevel : int, default 2
+        Of the warning, as in `warnings.warn`.
+    """
     following = dataset.xs[:, 1:, dataset.columns.choice]
     differs = ((dataset.ys[:, :-1] != following) & ~dataset.ys[:, :-1].isnan() & ~following.isnan()).any(-1)
     if differs.any():
@@ -173,8 +207,19 @@ def _warn_if_shifted(dataset: DatasetRNN) -> None:
             "ys[:, t] must "
             "be the choice of trial t + 1. If rows were left out, put missing trials (NaN) in their place.",
             SpiceWarning,
-            stacklevel=5,
+            stacklevel=stacklevel + 1,
         )
+    used = dataset.scored[:, :-1] & dataset.observed[:, 1:]
+    for name in dataset.columns.shown:
+        differs = (dataset.column(NEXT + name)[:, :-1] != dataset.column(name)[:, 1:]) & used
+        if differs.any():
+            session, trial = _first(differs)
+            warnings.warn(
+                f"{NEXT + name} of session {session}, trial {trial} is not {name} in row {trial + 1}{_count(differs)}: "
+                f"{NEXT + name} must be what is seen before the choice that ys holds, {name} of trial t + 1.",
+                SpiceWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def _first(wrong: torch.Tensor) -> list[int]:

@@ -19,6 +19,9 @@ def make(further=()):
     one_hot = np.eye(2)[rng.integers(2, size=(3, 5))]
     reward = np.where(one_hot == 1, rng.integers(0, 2, (3, 5, 1)), np.nan)
     inputs = rng.normal(size=(3, 5, len(further)))
+    for k, name in enumerate(further):
+        if name.startswith("next_"):  # the coming trial's
+            inputs[:, :-1, k] = inputs[:, 1:, further.index(name.removeprefix("next_"))]
     person = np.broadcast_to(np.arange(3.0)[:, None, None], (3, 5, 1))
     xs = np.concatenate([one_hot, reward, inputs, person], axis=2)[:, :-1]
     return DatasetRNN(xs, one_hot[:, 1:], [*further, "participant"])

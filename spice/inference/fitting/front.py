@@ -11,6 +11,7 @@ from spice.inference.fitting.objective import Objective, objective
 from spice.inference.fitting.stability import warn_unstable
 from spice.resources.arguments import in_words, is_whole
 from spice.resources.dataset import DatasetRNN, check_is_dataset
+from spice.resources.validation import check_choices, warn_if_shifted
 
 if TYPE_CHECKING:
     from spice.inference.fitting.result import FitResult
@@ -67,6 +68,8 @@ def fit(
 
     Warns
     -----
+    SpiceWarning
+        If ys, or what is shown next, is not that of the following row.
     ConvergenceWarning
         If somebody's optimum was not reached, or draws are not to be trusted.
     IdentificationWarning
@@ -80,6 +83,8 @@ def fit(
         raise ConfigError(join_problems("The model cannot be fitted", problems))
     if not dataset.n_scored:
         raise DataError("there is no choice to predict: ys holds none, or the first choice of a session is its only.")
+    check_choices(dataset)
+    warn_if_shifted(dataset)
     pooling = pooling or _default_pooling(model, dataset, method)
     if method == "nuts" and pooling == "partial" and len(dataset.participants[dataset.scored.any(1)].unique()) == 1:
         text = "there is one participant with choices: a population's mean and spread are what its priors say; use "

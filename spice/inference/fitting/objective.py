@@ -10,6 +10,7 @@ from spice.inference.fitting.likelihoods import Together, likelihood_of
 from spice.inference.fitting.targets import Normal, Target
 from spice.resources.arguments import as_numbers, in_words
 from spice.resources.dataset import DatasetRNN, check_is_dataset
+from spice.resources.validation import check_choices, warn_if_shifted
 
 
 class Objective:
@@ -121,9 +122,13 @@ def objective(model: Any, dataset: DatasetRNN, participant: Any = None, prior: A
     ------
     ConfigError
         If there is no such participant, or mean and covariance are not those of a Gaussian: all problems are listed.
+    DataError
+        If the data cannot be used.
     """
     check_is_dataset(dataset, "objective")
+    check_choices(dataset)
     likelihood = likelihood_of(model, dataset)
+    warn_if_shifted(dataset)
     if participant is None:
         return Objective(Target(Together(likelihood), model.parameters, normal=_normal(prior, likelihood.names)))
     number = dataset.code("participant", participant)

@@ -9,6 +9,7 @@ import numpy as np
 from spice.errors import DataError, join_problems
 from spice.resources.agents import Seed
 from spice.resources.dataset import DatasetRNN, check_is_dataset
+from spice.resources.validation import check_choices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,6 +231,7 @@ class FitResult:
         from spice.inference.fitting.likelihoods import likelihood_of
 
         check_is_dataset(dataset, "predict")
+        check_choices(dataset)
         return likelihood_of(self.model, dataset)
 
     def _values_of(self, likelihood: "Likelihood", dataset: DatasetRNN) -> np.ndarray:
