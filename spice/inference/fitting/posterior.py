@@ -17,7 +17,11 @@ R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021
 LISTED = 5  # variables or people named in a warning
 MEMORY = 1e8  # bytes that log-likelihoods, or predictions, take at most
 PREDICTIVE = 500  # draws
-NO_TRIALS = "no trials: the draws are the prior's"
+NO_TRIALS = {  # by pooling: whose draws they are then
+    "none": "no trials: the draws are the prior's",
+    "partial": "no trials: the draws are the population's",
+    "complete": "no trials: the draws are the others'",
+}
 
 
 @dataclass(repr=False)
@@ -242,7 +246,7 @@ def posterior_result(
         **made._asdict(),
         nll=pd.Series(_nll(likelihood, everybody), index),
         n_trials=pd.Series(n_trials, index),
-        converged=pd.Series([text in ("converged", NO_TRIALS) for text in reason], index),
+        converged=pd.Series([text in ("converged", NO_TRIALS[pooling]) for text in reason], index),
         reason=pd.Series(reason, index),
         aic=None,
         bic=None,
@@ -329,7 +333,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
         def own(names: Sequence[str], end: str = f"[{label}]") -> str:
             return ", ".join(name for name in names if name.endswith(end) or name in shared[pooling == "complete"])
 
-        notes = [NO_TRIALS] if n_trials[place] == 0 else []
+        notes = [NO_TRIALS[pooling]] if n_trials[place] == 0 else []
         notes += ["R-hat unknown: too few chains or draws"] if unknown else []
         notes += [f"R-hat above {R_HAT}: {own(bad_hat)}"] if own(bad_hat) else []
         notes += [f"few effective draws: {own(bad_ess)}"] if own(bad_ess) else []
@@ -338,7 +342,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
             if pooling == "partial" and population
             else []
         )
-        notes += [f"{diverged[place]} divergences"] if diverged[place] else []
+        notes += [f"{diverged[place]} divergence{'s' * int(diverged[place] > 1)}"] if diverged[place] else []
         found.append("; ".join(notes) or "converged")
     return found
 

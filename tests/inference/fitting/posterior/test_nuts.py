@@ -135,6 +135,16 @@ def test_people_without_trials_have_their_prior_and_disturb_nobody(small, cases)
     np.testing.assert_array_equal(alone.posterior["alpha"][..., others], rest.posterior["alpha"][..., others])
 
 
+@pytest.mark.filterwarnings(HAPPENS)
+@pytest.mark.parametrize("pooling, whose", [("none", "prior's"), ("partial", "population's"), ("complete", "others'")])
+def test_whose_draws_people_without_trials_have(small, cases, pooling, whose):
+    data = cases.several()
+    data.ys[2] = np.nan
+    result = small(pooling, data)
+    assert result.reason.iloc[2].startswith(f"no trials: the draws are the {whose}")
+    assert not result.reason.drop(result.reason.index[2]).str.contains("no trials").any()
+
+
 def test_few_draws_are_told(small):
     with pytest.warns(ConvergenceWarning, match=r"effective sample size is below 400 for .*Raise\s+draws to some"):
         result = small("complete", draws=20)
