@@ -25,7 +25,7 @@ not with few people.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ def fit_em(
     tolerance: float = 1e-4,
     max_iterations: int = 500,
     seed: int = 0,
+    place: Callable[[np.ndarray, int], str] | None = None,
 ) -> EMFit:
     """Fit a normal population by EM with a Laplace E step, all people's Newton steps as rows of one pass.
 
@@ -103,6 +104,9 @@ def fit_em(
         EM iterations at most; a `ConvergenceWarning` where they do not suffice.
     seed : int, default 0
         Of the starts.
+    place : callable, optional
+        Says in words where the likelihood of natural values (1, n_parameters) is not finite first, for a person by
+        place in ``likelihood.participants``.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def fit_em(
     design = design_matrix(regressors, labels)
     n_trials = np.asarray(likelihood.n_scored())
     em = _EM(likelihood, scale, design.matrix, n_trials > 0, covariance == "diagonal", skewness)
-    em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels)
+    em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels, place)
     em.run(n_starts, tolerance, max_iterations)
     posterior = em.posterior(seed if importance else None, tolerance)
     em.warn(tolerance, max_iterations, labels)
@@ -192,7 +196,7 @@ class _EM:
         with np.errstate(all="ignore"):  # what overflows is told by the result
             return self.scale.chain(self._likelihood(self.scale.natural(theta), group), theta)
 
-    def begin(self, mean: np.ndarray, sd: np.ndarray, n_starts: int, rng: np.random.Generator, labels: Sequence[Any]):
+    def begin(self, mean: np.ndarray, sd: np.ndarray, n_starts: int, rng: np.random.Generator, labels, place=None):
         """Put everybody at the likeliest of several points under the starting population."""
         mean, sd, self._rng = np.asarray(mean, dtype=float), np.asarray(sd, dtype=float), rng
         coefficients = np.zeros((self.matrix.shape[1], len(mean)))
@@ -205,7 +209,12 @@ class _EM:
         if len(lost):
             x = self.scale.natural(mean[None])[0]
             where = ", ".join(f"{name} = {value:.3g}" for name, value in zip(self.scale.names, x, strict=True))
-            problems = [f"participant {labels[self.active[i]]}: give another start=, or bounds." for i in lost[:10]]
+            people = [int(person) for person in self.active[lost[:10]]]
+            places = ["" if place is None else place(x[None], person) for person in people]
+            problems = [
+                f"participant {labels[person]}{first}: give another start=, or bounds."
+                for person, first in zip(people, places, strict=True)
+            ]
             raise DataError(join_problems(f"The likelihood is not finite at the start ({where}) or near it", problems))
         self.points = points[energy.argmin(0) * len(self.active) + np.arange(len(self.active))]
 

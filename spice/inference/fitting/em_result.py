@@ -1,6 +1,7 @@
 """Empirical Bayes as one of the ways to fit: from a model and data to the tables that every fit returns."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from spice.inference.fitting.curvature import Curvature, standard_errors
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
+from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.remarks import options_chosen
 from spice.inference.fitting.result import FitResult, participant_index, participant_labels, tables
 from spice.inference.fitting.starts import given_starts
@@ -65,7 +67,7 @@ def fit_population(
         settings["start"] = theta.mean(0), np.maximum(theta.std(0), NARROW)
     else:
         settings["start"] = common_start(model, likelihood, labels), theta_moments(model.parameters)[1]
-    found = fit_em(likelihood, scale, labels=labels, **settings)
+    found = fit_em(likelihood, scale, labels=labels, place=partial(first_bad_trial, likelihood, dataset), **settings)
     return _result(model, dataset, likelihood, scale, labels, found)
 
 

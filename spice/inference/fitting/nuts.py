@@ -12,6 +12,7 @@ from spice.inference.fitting.common import common_start
 from spice.inference.fitting.density import AloneDensity, PeopleDensity
 from spice.inference.fitting.em_result import NARROW
 from spice.inference.fitting.likelihoods import likelihood_of
+from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.population import design_matrix
 from spice.inference.fitting.posterior import PosteriorResult, posterior_result
 from spice.inference.fitting.result import participant_labels
@@ -117,7 +118,7 @@ def fit_nuts(
         densities = [_people(model, likelihood, matrix, begin, parametrisation == "whitened")]
     else:
         densities = _alone(model, likelihood, pooling == "complete")
-    _check_starts(densities, likelihood, labels)
+    _check_starts(densities, likelihood, dataset, labels)
     traces = _run(densities, settings)
     result = posterior_result(model, dataset, likelihood, pooling, densities, traces, settings, names, matrix)
     result.warn(stacklevel=5)  # who called fit
@@ -203,7 +204,7 @@ def _size(trace: Trace | None) -> str:
     return f"{n_draws} draws of {n_chains} chain{'s' * (n_chains != 1)}"
 
 
-def _check_starts(densities: Sequence[Any], likelihood: Any, labels: Sequence[Any]) -> None:
+def _check_starts(densities: Sequence[Any], likelihood: Any, dataset: DatasetRNN, labels: Sequence[Any]) -> None:
     """Name who has no finite likelihood where chains would begin."""
     problems = []
     for density in densities:
@@ -213,10 +214,9 @@ def _check_starts(densities: Sequence[Any], likelihood: Any, labels: Sequence[An
         for person, values in zip(density.group, density.people(point), strict=True):
             nll = likelihood.gradient(values[None], np.array([person]))[0]
             if not np.isfinite(nll[0]):
-                each = likelihood.log_probabilities(values[None], np.array([person]))[0]
-                first = int(np.argmin(np.isfinite(each)))
+                first = first_bad_trial(likelihood, dataset, values[None], person)
                 at = ", ".join(f"{name} = {value:.4g}" for name, value in zip(density.names, values, strict=True))
-                problems.append(f"participant {labels[person]}, scored choice {first + 1}, with {at}.")
+                problems.append(f"participant {labels[person]}{first}, with {at}.")
     if problems:
         title = "The log-likelihood is not finite at the start (give bounds, or priors with their mass elsewhere)"
         raise DataError(join_problems(title, problems[:10]))

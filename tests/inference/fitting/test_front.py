@@ -252,6 +252,9 @@ def test_a_likelihood_that_is_not_finite(tools, data):
         fit(model, data, start={"alpha": 0.3, "beta": 1.0})
     with pytest.raises(DataError, match="participant 'anna'"):
         fit(model, data, pooling="complete")
+    for method in ("em", "nuts"):
+        with pytest.raises(DataError, match=rf"(?s)not finite at the start.*anna, first in session 0, trial {first}"):
+            fit(model, data, method=method)
 
 
 def test_results_are_pickled(result):

@@ -241,7 +241,9 @@ def test_a_start_without_likelihood_names_person_choice_and_values(small, cases)
             return np.array([[-0.5, -0.7, -np.inf, np.nan]])
 
     likelihood = Broken(["alpha", "beta"], [[0.5, 2.0]] * 3, [0.1, 0.5])
-    with pytest.raises(DataError, match=r"not finite at the start.*participant bob, scored choice 3, with alpha = 0"):
+    with pytest.raises(
+        DataError, match=r"not finite at the start.*participant bob, first in session 1, trial 3, with alpha = 0"
+    ):
         small("none", cases.several(3, labels=["ann", "bob", "cy"]), likelihood=likelihood)
 
 
