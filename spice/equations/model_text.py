@@ -1,6 +1,6 @@
 """Symbolic models as text and as LaTeX."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spice.equations.latex import latex_expression, latex_name, text_expression
 from spice.equations.model_parts import WHERE
@@ -14,6 +14,12 @@ def _where(model: "SymbolicModel", where: str, state: str) -> str:
     if not model.states[state].by:
         return WHERE["cell" if where == "everywhere" else where]
     return WHERE[where] if where == "everywhere" else f"{WHERE[where]}, cell shown"
+
+
+def _by_option(part: Any) -> tuple[Any, ...]:
+    """One expression for each option, or one alone where they are the same."""
+    each = part if isinstance(part, tuple) else (part,)
+    return each[:1] if len(set(each)) == 1 else each
 
 
 def model_text(model: "SymbolicModel") -> str:
@@ -30,8 +36,9 @@ def model_text(model: "SymbolicModel") -> str:
     kind = "logit" if model.probabilities is None else "probability"
     for case, part in model.given_choices.items():
         condition = "" if case is None else f"   when {text_expression(case)}"
-        for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
-            head = f"{kind} of option {option}" if isinstance(part, tuple) else kind
+        each = _by_option(part)
+        for option, expression in enumerate(each):
+            head = f"{kind} of option {option}" if len(each) > 1 else kind
             entries.append((head, text_expression(expression) + condition))
     known = [f"{n} = {p.value:.4g}" for n, p in model.parameters.items() if isinstance(p.value, (int, float))]
     if known:
@@ -54,7 +61,8 @@ def model_latex(model: "SymbolicModel", digits: int = 3) -> str:
     sign = r"\mathrm{logit}" if model.probabilities is None else "p"
     for case, part in model.given_choices.items():
         condition = "" if case is None else rf" && \text{{if }} {latex_expression(case, digits)}"
-        for option, expression in enumerate(part if isinstance(part, tuple) else [part]):
-            index = rf"_{{{option}}}" if isinstance(part, tuple) else ""
+        each = _by_option(part)
+        for option, expression in enumerate(each):
+            index = rf"_{{{option}}}" if len(each) > 1 else ""
             lines.append(f"{sign}{index} &= {latex_expression(expression, digits)}{condition}")
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"

@@ -92,7 +92,8 @@ def with_lapse(model: Model, name: str = "lapse") -> Model:
 
     def mixture(part: Any) -> Any:
         one = _in_one(part)
-        return (1 - lapse) * (Softmax(one) if model.probabilities is None else one) + lapse / n_actions
+        mixed = (1 - lapse) * (Softmax(one) if model.probabilities is None else one) + lapse / n_actions
+        return (mixed,) * len(part) if isinstance(part, tuple) else mixed  # it stays a model of so many options
 
     given = {when: mixture(part) for when, part in model.given_choices.items()}
     probabilities = given if None not in given else given[None]
@@ -117,16 +118,14 @@ def with_bias(model: Model, n_actions: int, name: str = "bias") -> Model:
     ------
     ConfigError
         If the model has probabilities, lapses, or parameters of these names; if ``n_actions`` is no number of options,
-        or a compiled model has another number, or biases already.
+        or the model has another number, or a compiled one has biases already.
     """
-    from sympy import Eq, Piecewise
-
     from spice.equations import Parameter
     from spice.equations.parsing import symbol
 
     if not is_whole(n_actions, 2):
         raise ConfigError(f"n_actions must be a whole number from 2 on, not {in_words(n_actions)}.")
-    names = [f"{name}_{option}" for option in range(1, n_actions)]
+    names: list[str] = [f"{name}_{option}" for option in range(1, n_actions)]
     _check(model, names)
     if isinstance(model, CompiledModel):
         if model.biases or model.lapse is not None:
@@ -135,9 +134,15 @@ def with_bias(model: Model, n_actions: int, name: str = "bias") -> Model:
         return model.replace(parameters=model.parameters | dict.fromkeys(names, Parameter()), biases=names)
     if model.probabilities is not None:
         raise ConfigError("biases are added to logits, but the model has probabilities: add biases first, then lapses.")
-    cases = [(symbol(entry), Eq(symbol("option"), k)) for k, entry in enumerate(names, start=1)]
-    bias = Piecewise(*cases, (0, True))
-    given = {when: _in_one(part) + bias for when, part in model.given_choices.items()}
+    if model.n_actions not in (None, n_actions):
+        raise ConfigError(f"the model has logits for {model.n_actions} options, not {n_actions}.")
+    biases: list[Any] = [0, *map(symbol, names)]
+
+    def biased(part: Any) -> tuple[Any, ...]:
+        own = part if isinstance(part, tuple) else (part,) * n_actions
+        return tuple(entry + bias for entry, bias in zip(own, biases, strict=True))
+
+    given = {when: biased(part) for when, part in model.given_choices.items()}
     parameters = model.parameters | {entry: Parameter() for entry in names}
     return model.replace(logits=given if None not in given else given[None], parameters=parameters)
 
