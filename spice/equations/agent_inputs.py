@@ -1,27 +1,30 @@
 """What agents of models are given: parameters of participants, and levels of what is shown."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from spice.equations.model_parts import Parameter
 from spice.errors import ConfigError
 
+ROUNDING = 1e-6  # of values that were kept as 4-byte numbers
 
-def read_values(parameters: Iterable[str], values: Any) -> np.ndarray:
+
+def read_values(parameters: Mapping[str, Parameter], values: Any) -> np.ndarray:
     """Parameters of participants, shape (n_participants, n_parameters).
 
     Parameters
     ----------
-    parameters : iterable of str
-        Names of the model's parameters.
+    parameters : mapping of str to Parameter
+        Those of the model.
     values : mapping of str to float or array_like of shape (n_participants,), or pandas.DataFrame
         Theirs, the same for everybody or one for each participant.
 
     Raises
     ------
     ConfigError
-        If there are not exactly the parameters, or they are no finite numbers of one length.
+        If there are not exactly the parameters, or they are no finite numbers of one length, within their bounds.
     """
     names = list(parameters)
     lacking = [name for name in names if name not in values]
@@ -36,6 +39,12 @@ def read_values(parameters: Iterable[str], values: Any) -> np.ndarray:
         raise ConfigError("values must be numbers, one for all participants or one for each.") from None
     if table.ndim != 2 or not np.isfinite(table).all():
         raise ConfigError("values must be finite numbers, one for all participants or one for each.")
+    for name, parameter, column in zip(names, parameters.values(), table.T, strict=True):
+        low = -np.inf if parameter.low is None else parameter.low
+        high = np.inf if parameter.high is None else parameter.high
+        outside = (column < low - ROUNDING) | (column > high + ROUNDING)
+        if outside.any():
+            raise ConfigError(f"{name} is {column[outside][0]:.4g}, but must lie between {low:g} and {high:g}.")
     return np.ascontiguousarray(table)
 
 

@@ -270,6 +270,17 @@ def test_what_agents_cannot_use(values, message):
         model.agent(values).update(NAN, [NAN, NAN], next_cue=2)
 
 
+def test_agents_keep_to_the_bounds_of_parameters():
+    parameters = {"alpha": Parameter(0, 1), "beta": Parameter(0), "free": Parameter()}
+    model = SymbolicModel({"q": State()}, [("q", "chosen", "alpha * reward")], "beta * q + free", parameters)
+    with pytest.raises(ConfigError, match="alpha is 1.5, but must lie between 0 and 1"):
+        model.agent({"alpha": [0.5, 1.5], "beta": 3.0, "free": 0.0})
+    with pytest.raises(ConfigError, match="beta is -2, but must lie between 0 and inf"):
+        model.agent({"alpha": 0.5, "beta": -2.0, "free": 0.0})
+    edge = np.float32(0.1) * np.float32(10.0) + np.float32(1e-7)  # 1.0000001
+    model.agent({"alpha": edge, "beta": 0.0, "free": -100.0})
+
+
 # ---------------------------------------------------------------------- what is given
 
 
