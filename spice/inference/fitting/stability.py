@@ -86,7 +86,8 @@ def _signals(model: SymbolicModel, dataset: DatasetRNN) -> list[dict[str, float]
     xs = dataset.xs.double().numpy()
     columns = {"reward": xs[..., dataset.columns.reward]}
     columns |= {name: xs[..., dataset.columns.index(name)] for name in model.columns}
-    ends = {name: (float(np.nanmin(part)), float(np.nanmax(part))) for name, part in columns.items()}
+    known = {name: part[np.isfinite(part)] for name, part in columns.items()}
+    ends = {n: (float(part.min()), float(part.max())) if part.size else (0.0, 0.0) for n, part in known.items()}
     read = {entry.name for expression in model.expressions() for entry in expression.free_symbols}
     used = {name: end for name, end in ends.items() if name in read or name == "reward"}
     return [

@@ -44,6 +44,12 @@ def test_rewards_multiply(random_data):
     assert of(flat_aliens(), data, alpha=0.3, beta=2.0, forget=0.1)["q"] == pytest.approx([0.9])
 
 
+def test_without_a_known_reward_nothing_is_learned_and_nothing_grows(random_data):
+    data = random_data(2, 10)
+    data.xs[..., 2:4] = np.nan
+    assert of(rescorla_wagner(), data, alpha=0.3, beta=1) == {"q": [1.0]}  # and no warning
+
+
 def test_fits_say_so():
     """A learning rate above 2 is what such people have: without bounds it is found, and named."""
     free = rescorla_wagner().replace(logits="0.3 * q", parameters={"alpha": Parameter()})
