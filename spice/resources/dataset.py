@@ -1,6 +1,7 @@
 """Choice data: sessions of trials with named columns, missing trials and labels (DESIGN section 5)."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -208,6 +209,11 @@ def _read_labels(labels: Any, columns: Columns) -> dict[str, tuple]:
             problems.append(f"those of {name!r} must be a list, one label per code, not {in_words(values)}.")
         else:
             found[name] = tuple(values)
+            problems += [
+                f"{label!r} stands for {n} codes of {name!r}; give each code a label of its own."
+                for label, n in Counter(found[name]).items()
+                if n > 1
+            ][:5]
             if name == "choice" and len(found[name]) != columns.n_actions:
                 problems.append(f"there are {len(found[name])} of 'choice' for {columns.n_actions} actions.")
     if problems:

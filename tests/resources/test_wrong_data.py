@@ -52,6 +52,11 @@ NO_SESSION = (
             "  - there are 1 of 'choice' for 2 actions.",
         ),
         (
+            lambda: DatasetRNN(XS, YS, labels={"participant": ["anna", "ben", "anna"]}),
+            "labels do not fit the data: 'anna' stands for 2 codes of 'participant'; give each code a label of its "
+            "own.",
+        ),
+        (
             lambda: split_by_block(XS, 3),
             "split_by_block needs a DatasetRNN, e.g. DatasetRNN(xs, ys), not an object of Tensor.",
         ),
