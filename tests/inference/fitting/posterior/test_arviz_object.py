@@ -92,6 +92,16 @@ def old_from_dict(posterior=None, *, coords=None, dims=None, attrs=None, **group
     return new_from_dict({"posterior": posterior} | groups, coords=coords, dims=dims)
 
 
+@pytest.mark.filterwarnings(HAPPENS)
+def test_labels_that_are_numbers_become_text(cases):
+    """Coordinates are text, as nutpie wants them: numbers would be taken for positions."""
+    result = fit_nuts(cases.rescorla_wagner(), cases.several(labels=[30, 10, 20, 5, 7, 1]), draws=10, tune=20, chains=1)
+    assert result.parameters.index.tolist() == [30, 10, 20, 5, 7, 1]
+    data = result.to_arviz(predictive=2)
+    assert data["posterior"]["participant"].values.tolist() == ["30", "10", "20", "5", "7", "1"]
+    assert set(data["constant_data"]["choice_participant"].values.tolist()) == {"30", "10", "20", "5", "7", "1"}
+
+
 @pytest.mark.parametrize("from_dict", [new_from_dict, old_from_dict])
 def test_both_forms_of_from_dict_get_what_they_take(population, monkeypatch, from_dict):
     from spice.inference.fitting import arviz_object
