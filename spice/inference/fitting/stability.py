@@ -114,6 +114,8 @@ def _growth(
         function = sympy.lambdify(sorted(factor.free_symbols, key=str), factor, "numpy")
         for k, signal in enumerate(signals):
             given = signal | {"chosen": float(kind == "chosen")} | values
-            size = np.abs(np.broadcast_to(function(*(given[name] for name in sorted(names))), n_rows))
+            with np.errstate(all="ignore"):  # where it is no number, such as 1 / reward, it is not known
+                size = np.abs(np.broadcast_to(function(*(np.asarray(given[n], float) for n in sorted(names))), n_rows))
+            size = np.where(np.isfinite(size), size, 0.0)
             total[k] *= np.maximum(size, 1.0) if line.rule is not None else size
     return total.max(0)

@@ -50,6 +50,14 @@ def test_without_a_known_reward_nothing_is_learned_and_nothing_grows(random_data
     assert of(rescorla_wagner(), data, alpha=0.3, beta=1) == {"q": [1.0]}  # and no warning
 
 
+def test_a_division_by_the_reward_is_no_growth_where_the_reward_is_0(random_data):
+    data = random_data(2, 10)
+    data.xs[..., 2:4] = (data.xs[..., 2:4] > 0.5).float()
+    for expression in ("where(reward > 0, a * q / reward, q)", "a * q / reward**2"):
+        model = SymbolicModel({"q": State(0.5)}, [("q", "chosen", expression)], "q", {"a": Parameter()})
+        assert of(model, data, a=1.25) == {"q": [1.25]}
+
+
 def test_fits_say_so():
     """A learning rate above 2 is what such people have: without bounds it is found, and named."""
     free = rescorla_wagner().replace(logits="0.3 * q", parameters={"alpha": Parameter()})
