@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 
 import sympy
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.pycode import PythonCodePrinter
 
 from spice.equations import kernel_text as text
@@ -346,4 +347,13 @@ def _indented(lines: Iterable[str]) -> list[str]:
 def _code(expression: sympy.Expr) -> str:
     if expression.is_number:
         return repr(float(expression))
-    return PythonCodePrinter({"fully_qualified_modules": True}).doprint(expression)
+    return _Printer({"fully_qualified_modules": True}).doprint(expression)
+
+
+class _Printer(PythonCodePrinter):
+    """Compiled code raises where 0 is taken to a whole power below 0; a division by 0 is infinite."""
+
+    def _print_Pow(self, expr, rational=False):  # noqa: N802
+        if expr.exp.is_Integer and expr.exp < -1:
+            return f"(1/{self.parenthesize(expr.base, PRECEDENCE['Pow'])}**{-expr.exp})"
+        return super()._print_Pow(expr, rational)

@@ -249,6 +249,19 @@ def test_overflow_is_infinite_and_certainty_is_not(random_data):
     assert np.isfinite(found.gradient[1:]).all() and np.isfinite(found.hessian[1:]).all()
 
 
+def test_a_division_by_zero_is_infinite_and_names_the_trial(random_data):
+    """Compiled code must not raise as Python does: one choice of one person is impossible, not everybody's fit."""
+    data = random_data(2, 6, n_participants=2)
+    data.xs[..., 2:4] = torch.where(data.xs[..., :2] == 1, 1.0, torch.nan)
+    model = SymbolicModel({"q": State(0.5)}, [("q", "chosen", "q / (reward - 1 + a)")], "q", {"a": Parameter()})
+    likelihood = GeneratedLikelihood(model, data)
+    values = np.array([[0.0], [2.0]])  # the first person divides by zero from the first trial on
+    exact = likelihood(values)
+    assert np.isinf(exact.nll[0]) and np.isfinite(exact.nll[1])
+    assert np.isinf(likelihood.gradient(values)[0]).tolist() == [True, False]
+    assert np.isfinite(likelihood.log_probabilities(values)[1]).all()
+
+
 def test_a_model_without_parameters(random_data):
     data = random_data(3, 10, 3, **GAPS)
     model = SymbolicModel({"q": State(0.2)}, [("q", "chosen", "reward")], "q", {})
