@@ -24,16 +24,16 @@ The result stays approximate: intervals take the population's numbers as normal 
 not with few people.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from spice.errors import ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.errors import DataError, join_problems
 from spice.inference.fitting.anderson import Extrapolation
 from spice.inference.fitting.em_fit import EMFit
 from spice.inference.fitting.em_settings import check_settings
+from spice.inference.fitting.em_warnings import warn
 from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
 from spice.inference.fitting.population import Design, Population, design_matrix
 from spice.inference.fitting.reweighting import Draws, Posterior, refined
@@ -51,8 +51,6 @@ FINE = 0.2  # of the standard error of a mean: what EM may still want to change 
 SAME = 1e-3  # nats within which starts count as ended in the same mode
 ROUNDS = 5  # of new starts after convergence, at most; of new draws
 CLOSE = 0.2  # change of the population, in units, up to which draws from before serve
-ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
-PART = 0.1  # of such a combination, from which on a parameter is named
 
 
 def fit_em(
@@ -128,7 +126,7 @@ def fit_em(
     em.begin(*(_default_start(scale) if start is None else start), n_starts, np.random.default_rng(seed), labels, place)
     em.run(n_starts, tolerance, max_iterations)
     posterior = em.posterior(seed if importance else None, tolerance)
-    em.warn(tolerance, max_iterations, labels)
+    warn(em, tolerance, max_iterations, labels, stacklevel=6)  # who called fit
     return _result(em, posterior, design, n_trials)
 
 
@@ -158,8 +156,8 @@ class _EM:
         Where they are.
     laplace : Laplace
         Their posteriors in the end.
-    wide : np.ndarray, shape (n_parameters,)
-        Variances of the default priors, for `Guess.log_prior`.
+    usual, wide : np.ndarray, each (n_parameters,)
+        Means and variances of the default priors.
     starts : np.ndarray, shape (n_active,)
         Share of starts that ended in the best mode found.
     restless : np.ndarray of bool, shape (n_active,)
@@ -172,7 +170,8 @@ class _EM:
         self._likelihood, self.scale, self.diagonal, self._skewness = likelihood, scale, diagonal, skewness
         self.active = np.flatnonzero(active)
         self.matrix, self._change = standardised(matrix[active])
-        self.wide = _default_start(scale)[1] ** 2
+        self.usual, sd = _default_start(scale)
+        self.wide = sd**2
         self.n_iterations, self.change, self.moving, self.settled = 0, np.inf, 0, False
         self.starts = np.ones(len(self.active))
         self.restless = np.zeros(len(self.active), bool)
@@ -318,49 +317,6 @@ class _EM:
             if before.distances(self.guess, self.matrix, units).max() < CLOSE:
                 break
         return found
-
-    def warn(self, tolerance: float, max_iterations: int, labels: Sequence[Any]) -> None:
-        """Say what a user must know of the whole, and of single people."""
-        if not self.settled:
-            usual = "use covariance='diagonal' or fewer parameters."
-            stopped = self.n_iterations < max_iterations
-            advice = f"no part of that step raises the evidence: the likelihood is rugged; {usual}"
-            warnings.warn(
-                f"EM did not converge: the last of {self.n_iterations} iterations would change the population by "
-                f"{self.change:.1e}, {self.scale.names[self.moving]} most, more than tolerance={tolerance:g}; "
-                + (advice if stopped else f"raise max_iterations, {usual}"),
-                ConvergenceWarning,
-                stacklevel=6,  # who called fit
-            )
-        unsure = [labels[person] for person in self.active[self.restless | ~self.laplace.converged]]
-        if unsure:
-            some = ", ".join(map(repr, unsure[:5])) + (f" (and {len(unsure) - 5} more)" if len(unsure) > 5 else "")
-            warnings.warn(
-                f"the best mode may not have been found for participants {some}: see result.reason. Their likelihood "
-                "is rugged: give another start=, or fewer parameters.",
-                ConvergenceWarning,
-                stacklevel=6,  # who called fit
-            )
-        for problem in self._indistinct():
-            warnings.warn(
-                f"the choices {problem}: what EM gives there is where it began; put a number in the place of one.",
-                IdentificationWarning,
-                stacklevel=6,  # who called fit
-            )
-
-    def _indistinct(self) -> list[str]:
-        """Combinations of parameters that change nobody's choices: with everybody at one point, all slopes vanish."""
-        if len(self.active) <= len(self.scale.names):
-            return []  # so few slopes lie in a plane in any case
-        theta = np.tile(self.means().mean(0), (len(self.active), 1))
-        slopes = Points.at(self.evaluate, theta, self.active).gradient
-        size = np.sqrt((slopes**2).sum(0))
-        names = np.array(self.scale.names, dtype=object)
-        _, values, axes = np.linalg.svd(slopes / np.where(size > 0, size, 1.0), full_matrices=False)
-        parts = [names[np.abs(axis) > PART] for axis in axes[values < ONE * values.max()]]
-        return [f"do not depend on {name}" for name in names[size == 0]] + [
-            f"cannot tell {', '.join(part[:-1])} and {part[-1]} apart" for part in parts if len(part) > 1
-        ]
 
 
 def _result(em: _EM, found: Posterior, design: Design, n_trials: np.ndarray) -> EMFit:

@@ -12,10 +12,13 @@ from scipy.stats import multivariate_normal, norm
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
+from spice.inference import fit
 from spice.inference.fitting.em import fit_em
 from spice.inference.fitting.modes import Laplace, Points
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact, GeneratedLikelihood
+from spice.precoded import with_lapse
+from spice.resources.bandits import BanditsFixed
 from spice.resources.dataset import DatasetRNN
 
 
@@ -528,6 +531,16 @@ def test_a_parameter_without_effect_is_named():
     precision[:, 1] = precision[:, :, 1] = 0.0
     with pytest.warns(IdentificationWarning, match="do not depend on idle"):
         laplace_em(normal_likelihood(y, precision), free("a", "idle"))
+
+
+def test_a_population_at_a_bound_is_named():
+    """A lapse that nobody has, and so many choices that they say so."""
+    model = with_lapse(rescorla_wagner())
+    data = rescorla_wagner().simulate(BanditsFixed([0.4, 0.6]), 300, {"alpha": [0.3] * 20, "beta": 4.0}, seed=0)
+    with pytest.warns(IdentificationWarning, match="mean of lapse ran to"):
+        found = fit(model, data, "em", n_threads=1)
+    assert found.converged.all() and np.isfinite(found.parameters.to_numpy(float)).all()
+    assert found.intervals[("lapse", "high")].max() < 0.2
 
 
 def test_people_who_do_not_differ_have_little_spread():
