@@ -14,9 +14,8 @@ from spice.utils.cells import code_of, numbers_of, plain
 from spice.utils.tables import as_list, check_arguments, check_names, names_needed, read_table
 from spice.utils.tidy_rows import Rows, sort_rows
 from spice.utils.to_table import to_table
-from spice.utils.wide_tables import from_wide_tables
 
-__all__ = ["convert_dataset", "from_wide_tables", "to_table"]
+__all__ = ["convert_dataset", "to_table"]
 
 RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named

@@ -7,7 +7,8 @@ import torch
 
 from spice.errors import ConfigError, DataError
 from spice.resources.levels import check_levels, check_offers
-from spice.utils.convert_dataset import convert_dataset, from_wide_tables, to_table
+from spice.utils.convert_dataset import convert_dataset, to_table
+from spice.utils.wide_tables import from_wide_tables
 
 # four trials of three people; the second one missed trial 1, the third stopped after trial 1
 ACTIONS = "0,2,1\n1,,2\n2,1,\n0,0,\n"
