@@ -50,6 +50,7 @@ LEAST_SHARE = 0.02  # of a step, below which none leads on: evidence has kinks w
 FINE = 0.2  # of the standard error of a mean: what EM may still want to change there
 SAME = 1e-3  # nats within which starts count as ended in the same mode
 ROUNDS = 5  # of new starts after convergence, at most; of new draws
+FEW = 0.1  # share of people without enough effective draws, up to which draws decide whether EM has settled
 CLOSE = 0.2  # change of the population, in units, up to which draws from before serve
 
 
@@ -301,7 +302,8 @@ class _EM:
     def posterior(self, seed: int | None, tolerance: float) -> Posterior:
         """Everybody's posterior: Laplace's, or with a seed and where EM has settled by importance sampling.
 
-        The population goes on to where EM ends with these, and modes with it.
+        The population goes on to where EM ends with these, and modes with it. Kinks and ridges of likelihoods, at
+        which Laplace's approximation jumps to and fro, do not matter to draws: if EM ends with these, it has settled.
         """
         found = Posterior.of_laplace(self.points, self.laplace)
         if seed is None:
@@ -311,10 +313,12 @@ class _EM:
             units = np.where(np.isfinite(units), units, 1.0)
             draws = Draws(self._likelihood, self.scale, self.points, self.laplace, seed)
             before = self.guess
-            self.guess = refined(draws, before, self.matrix, self.wide, self.diagonal, units, tolerance)
+            arguments = (self.matrix, self.wide, self.diagonal, units, tolerance)
+            self.guess, ended = refined(draws, before, *arguments)
             self.laplace = self._modes(EXACT, LAST)
             found = draws.posterior(self.guess, self.matrix)
             if before.distances(self.guess, self.matrix, units).max() < CLOSE:
+                self.settled |= ended and found.rough.mean() < FEW
                 break
         return found
 

@@ -76,16 +76,19 @@ class Posterior:
         Posterior covariances.
     log_evidence : np.ndarray, shape (n_people,)
         Log of the likelihood integrated over the population.
+    rough : np.ndarray of bool, shape (n_people,)
+        Of whom all this is Laplace's approximation.
     """
 
     theta: np.ndarray
     covariance: np.ndarray
     log_evidence: np.ndarray
+    rough: np.ndarray
 
     @classmethod
     def of_laplace(cls, points: Points, found: Laplace) -> "Posterior":
         """Normal around the modes."""
-        return cls(points.theta, found.covariances(), found.log_evidence())
+        return cls(points.theta, found.covariances(), found.log_evidence(), np.ones(len(points), bool))
 
 
 class Draws:
@@ -131,8 +134,8 @@ class Draws:
         sums, effective = np.empty(n_people), np.empty(n_people)
         centre = matrix @ guess.coefficients
         _moments(self.theta, self._base, centre, unroot, means, covariances, sums, effective)
-        found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum())
         few = ~(effective >= TRUSTED)  # nan where all draws are impossible
+        found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum(), few)
         for name in ("theta", "covariance", "log_evidence"):
             getattr(found, name)[few] = getattr(self.laplace, name)[few]
         return found
@@ -146,8 +149,8 @@ def refined(
     diagonal: bool,
     units: np.ndarray,
     tolerance: float,
-) -> Guess:
-    """The population at which EM ends with posteriors by importance sampling.
+) -> tuple[Guess, bool]:
+    """The population at which EM ends with posteriors by importance sampling, and whether it has ended.
 
     Parameters
     ----------
@@ -176,11 +179,11 @@ def refined(
             continue
         new = _step(found, guess, matrix, wide, diagonal)
         if guess.distances(new, matrix, units).max() < FINER * tolerance:
-            return new
+            return new, True
         plain, before = new if ahead.knows else None, value
         here = guess.vector(units)
         guess = new.with_vector(here + ahead(here, new.vector(units) - here), units)
-    return guess
+    return guess, False
 
 
 def _step(found: Posterior, guess: Guess, matrix: np.ndarray, wide: np.ndarray, diagonal: bool) -> Guess:

@@ -100,8 +100,9 @@ def test_people_without_effective_draws_keep_laplaces_approximation():
     posterior = draws.posterior(guess, matrix)
     np.testing.assert_array_equal(posterior.covariance[1], found.covariances()[1])
     np.testing.assert_allclose(posterior.covariance[[0, 2], 0, 0], 1 / 10_001, rtol=0.1)
-    new = refined(draws, guess, matrix, np.array([WIDE]), True, np.ones(1), 1e-4)
-    assert np.isfinite(new.root).all()
+    np.testing.assert_array_equal(posterior.rough, [False, True, False])
+    new, ended = refined(draws, guess, matrix, np.array([WIDE]), True, np.ones(1), 1e-4)
+    assert ended and np.isfinite(new.root).all()
 
 
 def test_as_many_draws_as_are_of_use():
