@@ -182,6 +182,8 @@ def draw_histograms(out: dict[str, Any], path: Path) -> None:
         axis.set_title(f"{case}: {name} (p {found['p']:.2f}, {found['p_ecdf']:.2f})", fontsize=8)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
+    figure.supxlabel(f"rank of the truth among {KEPT} draws, in bins", fontsize=9)
+    figure.supylabel("runs", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
