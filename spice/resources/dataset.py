@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -133,12 +134,12 @@ class DatasetRNN:
     @property
     def observed(self) -> torch.Tensor:
         """Where a choice was made, bool, shape (n_sessions, n_trials)."""
-        return ~self.xs[..., self.columns.choice].isnan().any(-1)
+        return ~_any_nan(self.xs[..., self.columns.choice])
 
     @property
     def scored(self) -> torch.Tensor:
         """Where ``ys`` holds a choice to predict, bool, shape (n_sessions, n_trials)."""
-        return ~self.ys.isnan().any(-1)
+        return ~_any_nan(self.ys)
 
     @property
     def n_scored(self) -> int:
@@ -245,3 +246,8 @@ def _check_shapes(xs: torch.Tensor, ys: torch.Tensor) -> None:
         raise DataError(f"the data are empty: {xs.shape[0]} sessions of {xs.shape[1]} trials.")
     if ys.shape[2] < 2:
         raise DataError(f"ys has {ys.shape[2]} action column(s); a choice needs at least two (one-hot).")
+
+
+def _any_nan(values: torch.Tensor) -> torch.Tensor:
+    """Whether any column is NaN; for a few of them much faster than ``any(-1)``."""
+    return reduce(torch.logical_or, values.isnan().unbind(-1))

@@ -199,7 +199,8 @@ def warn_if_shifted(dataset: DatasetRNN, stacklevel: int = 2) -> None:
         Of the warning, as in `warnings.warn`.
     """
     following = dataset.xs[:, 1:, dataset.columns.choice]
-    differs = ((dataset.ys[:, :-1] != following) & ~dataset.ys[:, :-1].isnan() & ~following.isnan()).any(-1)
+    own = dataset.ys[:, :-1]
+    differs = ~_in_all((own == following) | own.isnan() | following.isnan())
     if differs.any():
         session, trial = _first(differs)
         warnings.warn(

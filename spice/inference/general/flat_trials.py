@@ -96,7 +96,11 @@ def flatten(model: SymbolicModel, dataset: DatasetRNN, whole: bool = False) -> t
         target = np.where(dataset.scored, dataset.ys.nan_to_num().argmax(-1), -1)[mask]
     participants, counts = dataset.participants.unique_consecutive(return_counts=True)
 
+    as_it_is = bool(mask.all()) and bool((order[1:] > order[:-1]).all())
+
     def flat(array: np.ndarray, kind: type = float) -> np.ndarray:
+        if as_it_is:
+            return np.ascontiguousarray(array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]), dtype=kind)
         return np.ascontiguousarray(array[order.numpy()][mask], dtype=kind)
 
     kind = flat(trials.kind, np.int16)
