@@ -102,7 +102,7 @@ def fit_em(
     max_iterations : int, default 500
         EM iterations at most; a `ConvergenceWarning` where they do not suffice.
     seed : int, default 0
-        Of the starts.
+        Of the starts and draws.
     place : callable, optional
         Says in words where the likelihood of natural values (1, n_parameters) is not finite first, for a person by
         place in ``likelihood.participants``.
@@ -300,7 +300,7 @@ class _EM:
         return better
 
     def posterior(self, seed: int | None, tolerance: float) -> Posterior:
-        """Everybody's posterior: Laplace's, or with a seed and where EM has settled by importance sampling.
+        """Everybody's posterior: Laplace's, or with a seed by importance sampling.
 
         The population goes on to where EM ends with these, and modes with it. Kinks and ridges of likelihoods, at
         which Laplace's approximation jumps to and fro, do not matter to draws: if EM ends with these, it has settled.
