@@ -134,12 +134,12 @@ class DatasetRNN:
     @property
     def observed(self) -> torch.Tensor:
         """Where a choice was made, bool, shape (n_sessions, n_trials)."""
-        return ~_any_nan(self.xs[..., self.columns.choice])
+        return in_all(~self.xs[..., self.columns.choice].isnan())
 
     @property
     def scored(self) -> torch.Tensor:
         """Where ``ys`` holds a choice to predict, bool, shape (n_sessions, n_trials)."""
-        return ~_any_nan(self.ys)
+        return in_all(~self.ys.isnan())
 
     @property
     def n_scored(self) -> int:
@@ -248,6 +248,6 @@ def _check_shapes(xs: torch.Tensor, ys: torch.Tensor) -> None:
         raise DataError(f"ys has {ys.shape[2]} action column(s); a choice needs at least two (one-hot).")
 
 
-def _any_nan(values: torch.Tensor) -> torch.Tensor:
-    """Whether any column is NaN; for a few of them much faster than ``any(-1)``."""
-    return reduce(torch.logical_or, values.isnan().unbind(-1))
+def in_all(found: torch.Tensor) -> torch.Tensor:
+    """Whether it is so in all columns; for a few of them much faster than ``all(-1)``."""
+    return reduce(torch.logical_and, found.unbind(-1))

@@ -1,13 +1,12 @@
 """Checks of choice data before they are used: every problem named by column, session and trial."""
 
 import warnings
-from functools import reduce
 
 import torch
 
 from spice.errors import DataError, SpiceWarning, join_problems
 from spice.resources.columns import NEXT
-from spice.resources.dataset import DatasetRNN
+from spice.resources.dataset import DatasetRNN, in_all
 
 
 def check_dataset(dataset: DatasetRNN, n_participants: int | None = None, missing_reward: str = "error") -> None:
@@ -89,8 +88,8 @@ def _choices(dataset: DatasetRNN, missing_reward: str) -> list[str]:
 
 def _one_hot(values: torch.Tensor, where: str) -> list[str]:
     """Each row is one-hot, or all NaN (missing)."""
-    missing = _in_all(values.isnan())
-    one_hot = _in_all((values == 0) | (values == 1)) & (values.sum(-1) == 1)
+    missing = in_all(values.isnan())
+    one_hot = in_all((values == 0) | (values == 1)) & (values.sum(-1) == 1)
     wrong = ~(missing | one_hot)
     if not wrong.any():
         return []
@@ -107,11 +106,6 @@ def _one_hot(values: torch.Tensor, where: str) -> list[str]:
         "per action "
         "with a single 1, np.eye(n_actions)[choice], and NaN in all of them where the trial is missing."
     ]
-
-
-def _in_all(found: torch.Tensor) -> torch.Tensor:
-    """Whether it is so in all columns; for a few of them much faster than ``all(-1)``."""
-    return reduce(torch.logical_and, found.unbind(-1))
 
 
 def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
@@ -200,7 +194,7 @@ def warn_if_shifted(dataset: DatasetRNN, stacklevel: int = 2) -> None:
     """
     following = dataset.xs[:, 1:, dataset.columns.choice]
     own = dataset.ys[:, :-1]
-    differs = ~_in_all((own == following) | own.isnan() | following.isnan())
+    differs = ~in_all((own == following) | own.isnan() | following.isnan())
     if differs.any():
         session, trial = _first(differs)
         warnings.warn(

@@ -13,13 +13,14 @@ import numpy as np
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.likelihoods import Likelihood, Together
 from spice.inference.fitting.optima import optima
-from spice.inference.fitting.starts import spread_starts, value_starts
+from spice.inference.fitting.starts import given_starts, spread_starts, value_starts
 from spice.inference.fitting.targets import Target
 from spice.inference.general.generated import Exact
 
 MOST_PEOPLE = 32  # enough to tell which mode is best
 PER_PARAMETER = 4  # starts
 FARTHEST = 2.5  # standard deviations from the mean of the default priors
+NARROW = 0.5  # least standard deviation of people around a start, on the unconstrained scale
 
 
 class Some:
@@ -37,13 +38,29 @@ class Some:
         self.names, self._likelihood, self._people = likelihood.names, likelihood, people
         self.participants = [likelihood.participants[person] for person in people]
 
-    def n_scored(self) -> np.ndarray:
-        """Scored choices of each, shape (n_people,)."""
-        return np.asarray(self._likelihood.n_scored())[self._people]
-
     def __call__(self, values: np.ndarray, group: np.ndarray | None = None) -> Exact:
         """Value, gradient and Hessian of rows, (n_rows, n_parameters), each of the person ``group``."""
         return self._likelihood(values, self._people if group is None else self._people[group])
+
+
+def population_start(
+    start: Any, model: Any, likelihood: Likelihood, labels: list[Any], sd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of people, on the unconstrained scale, from which a population is sought.
+
+    Parameters
+    ----------
+    start : mapping of str to number or array, pandas.DataFrame, array_like or None
+        What the user gives, as in `given_starts`; None: `common_start`.
+    model, likelihood, labels
+        As in `common_start`.
+    sd : np.ndarray, shape (n_parameters,)
+        Standard deviations where the user gives none.
+    """
+    if start is None:
+        return common_start(model, likelihood, labels), sd
+    theta = given_starts(start, model.parameters, labels)
+    return theta.mean(0), np.maximum(theta.std(0), NARROW)
 
 
 def common_start(model: Any, likelihood: Likelihood, labels: Sequence[Any]) -> np.ndarray:

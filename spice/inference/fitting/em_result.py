@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spice.errors import SpiceWarning
-from spice.inference.fitting.common import common_start
+from spice.inference.fitting.common import population_start
 from spice.inference.fitting.curvature import Curvature, standard_errors
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em import EMFit, fit_em
@@ -15,11 +15,8 @@ from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.remarks import options_chosen
 from spice.inference.fitting.result import FitResult, participant_index, participant_labels, tables
-from spice.inference.fitting.starts import given_starts
 from spice.inference.fitting.transforms import Scale
 from spice.resources.dataset import DatasetRNN
-
-NARROW = 0.5  # least standard deviation of people around a start, on the unconstrained scale
 
 
 def fit_population(
@@ -62,11 +59,7 @@ def fit_population(
         )
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)
-    if start is not None:
-        theta = given_starts(start, model.parameters, labels)
-        settings["start"] = theta.mean(0), np.maximum(theta.std(0), NARROW)
-    else:
-        settings["start"] = common_start(model, likelihood, labels), theta_moments(model.parameters)[1]
+    settings["start"] = population_start(start, model, likelihood, labels, theta_moments(model.parameters)[1])
     found = fit_em(likelihood, scale, labels=labels, place=partial(first_bad_trial, likelihood, dataset), **settings)
     return _result(model, dataset, likelihood, scale, labels, found)
 

@@ -8,16 +8,14 @@ import numpy as np
 import torch
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, join_problems
-from spice.inference.fitting.common import common_start
+from spice.inference.fitting.common import population_start
 from spice.inference.fitting.density import AloneDensity, PeopleDensity
-from spice.inference.fitting.em_result import NARROW
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.population import design_matrix
 from spice.inference.fitting.posterior import PosteriorResult, posterior_result
 from spice.inference.fitting.result import participant_labels
 from spice.inference.fitting.sampling import Settings, Trace, finite_start, import_extra, sample
-from spice.inference.fitting.starts import given_starts
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.whitening import Sites, find_population, find_sites, theta_moments
 from spice.resources.arguments import in_words, is_number, is_whole
@@ -146,13 +144,12 @@ def _read_start(
     start: Any, model: Any, likelihood: Any, labels: list[Any], pooling: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the search for a population begins: its means and standard deviations on the unconstrained scale."""
-    if start is None:
-        mean, sd = theta_moments(model.parameters, Scale(model.parameters))
-        return (common_start(model, likelihood, labels), sd) if pooling == "partial" else (mean, sd)
-    if pooling != "partial":
+    mean, sd = theta_moments(model.parameters, Scale(model.parameters))
+    if pooling == "partial":
+        return population_start(start, model, likelihood, labels, sd)
+    if start is not None:
         raise ConfigError('start is of a population: it needs pooling="partial".')
-    theta = given_starts(start, model.parameters, labels)
-    return theta.mean(0), np.maximum(theta.std(0), NARROW)
+    return mean, sd
 
 
 def _people(
