@@ -5,8 +5,8 @@ simulated, and every method fits each group. Compared with the nominal 95 %: sha
 parameters, with binomial standard errors (the intervals of one person are not independent, those of a group's people
 share its population: the spread over groups is told too). ``inference.py --only coverage``.
 
-- mle: Wald intervals on the unconstrained scale; people whose estimate is at a bound have none, and are counted.
-- map: curvature at the mode, under the default priors, which are wider than the population.
+- mle: by the likelihood ratio; people whose estimate is at a bound have none, and are counted.
+- map: by the ratio of posterior densities, under the default priors, which are wider than the population.
 - map, own prior: the same, of people who are drawn from these priors: that is what such intervals promise.
 - em: posteriors by importance sampling, widened by what is not known of the population; nuts: central 95 % of draws.
 """

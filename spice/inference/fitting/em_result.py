@@ -14,7 +14,7 @@ from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.remarks import options_chosen
-from spice.inference.fitting.result import FitResult, participant_index, participant_labels, tables
+from spice.inference.fitting.result import FitResult, interval_table, participant_index, participant_labels, tables
 from spice.inference.fitting.transforms import Scale
 from spice.resources.dataset import DatasetRNN
 
@@ -72,7 +72,7 @@ def _result(
     index, nowhere = participant_index(labels), np.zeros(found.theta.shape, bool)
     posterior = Curvature(found.covariances, nowhere, nowhere[:, 0], np.full(len(labels), np.nan))
     se, low, high = standard_errors(scale, found.theta, posterior)
-    estimates = tables(labels, scale.names, scale.natural(found.theta), se, low, high, nowhere)
+    estimates = tables(labels, scale.names, scale.natural(found.theta), se, nowhere)
     n_scored = likelihood.n_scored()
     one = (options_chosen(dataset, likelihood.participants) == 1) & (n_scored > 1) & (found.reason == "converged")
 
@@ -95,4 +95,5 @@ def _result(
         log_evidence=series(found.log_evidence, "log_evidence"),
         starts=series(found.starts, "starts"),
         population=found.population,
+        known_intervals=interval_table(labels, scale.names, low, high),
     )

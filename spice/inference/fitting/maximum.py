@@ -12,12 +12,10 @@ from spice.inference.fitting.likelihoods import Likelihood, Together, likelihood
 from spice.inference.fitting.optima import Optima, check_starts, optima
 from spice.inference.fitting.remarks import NO_TRIALS, Remarks, options_chosen, remarks_on
 from spice.inference.fitting.result import EVERYBODY, FitResult, participant_index, participant_labels, tables
-from spice.inference.fitting.starts import given_starts, prior_starts, spread_starts, value_starts
+from spice.inference.fitting.starts import given_starts, maximum_starts, value_starts
 from spice.inference.fitting.summary import grouped
 from spice.inference.fitting.targets import Target
 from spice.resources.dataset import DatasetRNN
-
-STARTS = {"mle": 2, "map": 1}  # more than there are parameters, unless the user says otherwise
 
 
 def fit_maximum(
@@ -53,8 +51,8 @@ def fit_maximum(
     Returns
     -------
     FitResult
-        Estimates, standard errors and intervals from the observed information; with method "map" from the curvature
-        of the log posterior.
+        Estimates, and standard errors from the observed information; with method "map" from the curvature of the log
+        posterior. Intervals by the likelihood ratio when they are asked for.
 
     Raises
     ------
@@ -75,11 +73,7 @@ def fit_maximum(
     labels = [EVERYBODY] if shared else participant_labels(own, dataset)
     n_scored = likelihood.n_scored()
     people = np.arange(len(labels)) if method == "map" else np.flatnonzero(n_scored)
-    n_starts = len(model.parameters) + STARTS[method] if n_starts is None else n_starts
-    spread = spread_starts(model.parameters, n_starts)
-    if method == "map":
-        spread = np.concatenate([spread, prior_starts(model.parameters)])
-    theta = np.repeat(spread[None], len(labels), 0)
+    theta = np.repeat(maximum_starts(model.parameters, method, n_starts)[None], len(labels), 0)
     known = value_starts(model.parameters, labels)
     if known is not None:
         theta = np.concatenate([known[:, None], theta], axis=1)
@@ -147,7 +141,7 @@ def _result(
     model, dataset, own, method, pooling = what
     shared, index, names = pooling == "complete", participant_index(labels), list(target.scale.names)
     theta = np.where(remarks.at_bound, np.inf, found.theta)
-    se, low, high = standard_errors(target.scale, theta, remarks.curvature)
+    se = standard_errors(target.scale, theta, remarks.curvature)[0]
 
     def full(part: np.ndarray, missing: float = np.nan) -> np.ndarray:
         whole = np.full((len(labels), *part.shape[1:]), missing, dtype=part.dtype)
@@ -157,9 +151,7 @@ def _result(
     def series(values: Any, name: str) -> pd.Series:
         return pd.Series(values, index, name=name)
 
-    estimates = tables(
-        labels, names, full(remarks.values), full(se), full(low), full(high), full(remarks.at_bound, False)
-    )
+    estimates = tables(labels, names, full(remarks.values), full(se), full(remarks.at_bound, False))
     reason = np.full(len(labels), NO_TRIALS, dtype=object)
     reason[people] = remarks.reason
     n_scored = target.likelihood.n_scored()
@@ -180,10 +172,7 @@ def _result(
         pooling=pooling,
         dataset=dataset,
         likelihood=own,
-        parameters=estimates.parameters,
-        se=estimates.se,
-        intervals=estimates.intervals,
-        at_bound=estimates.at_bound,
+        **estimates._asdict(),
         nll=by_person[0],
         n_trials=by_person[1],
         converged=series(full(remarks.converged, False), "converged"),
@@ -194,6 +183,7 @@ def _result(
         if log_evidence is None
         else (float(log_evidence[0]) if shared else series(log_evidence, "log_evidence")),
         starts=series(full(found.starts), "starts"),
+        optimum=full(found.theta),
     )
 
 

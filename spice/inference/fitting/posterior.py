@@ -10,7 +10,7 @@ import numpy as np
 
 from spice.errors import ConvergenceWarning, join_problems
 from spice.inference.fitting.posterior_population import population_of
-from spice.inference.fitting.result import EVERYBODY, FitResult, participant_labels, tables
+from spice.inference.fitting.result import EVERYBODY, FitResult, interval_table, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
 
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
@@ -230,7 +230,7 @@ def posterior_result(
     draws = np.stack([posterior[name].reshape(-1, len(rows)) for name in names], axis=-1)
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     mean = draws.mean(0)
-    made = tables(rows, names, mean, draws.std(0, ddof=1), low, high, np.zeros(mean.shape, bool))
+    made = tables(rows, names, mean, draws.std(0, ddof=1), np.zeros(mean.shape, bool))
     diagnostics = _diagnostics(posterior, labels, regressors)
     everybody = np.repeat(mean, len(labels), axis=0) if pooling == "complete" else mean
     index = pd.Index(labels, name="participant")
@@ -258,6 +258,7 @@ def posterior_result(
         settings=settings,
         regressors=regressors,
         design=design,
+        known_intervals=interval_table(rows, names, low, high),
     )
 
 

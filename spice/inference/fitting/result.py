@@ -27,18 +27,11 @@ class Tables(NamedTuple):
 
     parameters: "pd.DataFrame"
     se: "pd.DataFrame"
-    intervals: "pd.DataFrame"
     at_bound: "pd.DataFrame"
 
 
 def tables(
-    labels: Sequence[Any],
-    names: Sequence[str],
-    values: np.ndarray,
-    se: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    at_bound: np.ndarray,
+    labels: Sequence[Any], names: Sequence[str], values: np.ndarray, se: np.ndarray, at_bound: np.ndarray
 ) -> Tables:
     """Estimates as tables.
 
@@ -48,16 +41,22 @@ def tables(
         Participants.
     names : sequence of str, length n_parameters
         Parameters.
-    values, se, low, high, at_bound : np.ndarray, each (n_participants, n_parameters)
-        Estimates, standard errors, ends of the intervals, and whether a bound holds them.
+    values, se, at_bound : np.ndarray, each (n_participants, n_parameters)
+        Estimates, standard errors, and whether a bound holds them.
     """
     import pandas as pd
 
     index = participant_index(labels)
-    ends = np.stack([low, high], axis=-1).reshape(len(index), -1)
+    return Tables(*(pd.DataFrame(part, index=index, columns=list(names)) for part in (values, se, at_bound)))
+
+
+def interval_table(labels: Sequence[Any], names: Sequence[str], low: np.ndarray, high: np.ndarray) -> "pd.DataFrame":
+    """Ends of intervals, each (n_participants, n_parameters), as a table: columns (parameter, "low" or "high")."""
+    import pandas as pd
+
+    ends = np.stack([low, high], axis=-1).reshape(len(low), -1)
     columns = pd.MultiIndex.from_product([list(names), ["low", "high"]], names=["parameter", None])
-    frames = [pd.DataFrame(part, index=index, columns=list(names)) for part in (values, se, at_bound)]
-    return Tables(frames[0], frames[1], pd.DataFrame(ends, index=index, columns=columns), frames[2])
+    return pd.DataFrame(ends, index=participant_index(labels), columns=columns)
 
 
 def participant_index(labels: Sequence[Any]) -> "pd.Index":
@@ -88,8 +87,6 @@ class FitResult:
         Estimates on the natural scale, participant x parameter.
     se : pandas.DataFrame
         Standard errors, of the same shape; NaN where a bound holds an estimate or the data do not identify it.
-    intervals : pandas.DataFrame
-        95 % intervals, columns (parameter, "low" or "high"), formed on the unconstrained scale.
     at_bound : pandas.DataFrame of bool
         Whether a bound holds an estimate: the likelihood would rise beyond it.
     nll : pandas.Series
@@ -109,6 +106,10 @@ class FitResult:
         Share of the starts that ended in the best optimum.
     population : Population or None
         The population, where one was estimated.
+    optimum : np.ndarray, shape (n_participants, n_parameters), or None
+        Of methods "mle" and "map": where the optimum is on the unconstrained scale, infinite at a bound.
+    known_intervals : pandas.DataFrame or None
+        `intervals`, if they are known already.
     """
 
     model: Any
@@ -118,7 +119,6 @@ class FitResult:
     likelihood: "Likelihood"
     parameters: "pd.DataFrame"
     se: "pd.DataFrame"
-    intervals: "pd.DataFrame"
     at_bound: "pd.DataFrame"
     nll: "pd.Series"
     n_trials: "pd.Series"
@@ -129,6 +129,25 @@ class FitResult:
     log_evidence: Any = None
     starts: "pd.Series | None" = None
     population: "Population | None" = None
+    optimum: np.ndarray | None = None
+    known_intervals: "pd.DataFrame | None" = None
+
+    @property
+    def intervals(self) -> "pd.DataFrame":
+        """95 % intervals of the estimates, columns (parameter, "low" or "high"), on the natural scale.
+
+        Methods "mle" and "map": by the likelihood ratio, or that of posterior densities (Venzon & Moolgavkar 1988);
+        found when they are asked for first, which takes a few times as long as the fit. They end at a bound, or at
+        infinity, where choices exclude nothing on that side; NaN where a bound holds an estimate. "em": normal on the
+        unconstrained scale. "nuts": central quantiles of the draws.
+        """
+        if self.known_intervals is None:
+            from spice.inference.fitting.likelihood_ratio import interval_ends
+
+            self.known_intervals = interval_table(
+                list(self.parameters.index), list(self.parameters.columns), *interval_ends(self)
+            )
+        return self.known_intervals
 
     def predict(self, dataset: DatasetRNN | None = None) -> np.ndarray:
         """Probabilities of the choice that follows each trial.

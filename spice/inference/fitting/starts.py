@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 BEYOND = 2.0  # standard deviations of a default prior, within which the starts are spread
 DRAWS = 1001  # that tell a prior's median
+MORE = {"mle": 2, "map": 1}  # starts than there are parameters, unless the user says otherwise
+
+
+def maximum_starts(parameters: "Mapping[str, Parameter]", method: str, n_starts: int | None = None) -> np.ndarray:
+    """Where maximum likelihood ("mle") or maximum a posteriori ("map") begin, shape (n_starts, n_parameters)."""
+    theta = spread_starts(parameters, len(parameters) + MORE[method] if n_starts is None else n_starts)
+    return np.concatenate([theta, prior_starts(parameters)]) if method == "map" else theta
 
 
 def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.ndarray:

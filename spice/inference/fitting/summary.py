@@ -58,10 +58,9 @@ def _one_row(result: "FitResult") -> list[str]:
         low, high = (result.intervals[name, end].iloc[0] for end in ("low", "high"))
         if result.at_bound[name].iloc[0]:
             rows.append([name, number(value), "", "runs to infinity" if _endless(result, name)[0] else "at the bound"])
-        elif math.isnan(se):
-            rows.append([name, number(value), "", "not identified"])
         else:
-            rows.append([name, number(value), number(se), f"{number(low)} to {number(high)}"])
+            ends = "" if math.isnan(low) else f"{number(low)} to {number(high)}"
+            rows.append([name, number(value), number(se), f"{ends} (not identified)" if math.isnan(se) else ends])
     return table(["", "estimate", "se", "95 % interval"], rows)
 
 
