@@ -129,6 +129,19 @@ def test_sites_are_posterior_modes(cases):
     np.testing.assert_allclose(sites.covariance @ precision, np.broadcast_to(np.eye(2), precision.shape), atol=1e-8)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_curvature_of_sites_is_that_of_the_likelihood(cases, together):
+    """By differences over 1e-4: their square times derivatives of fourth order, and rounding errors of 1e-15 / 1e-4."""
+    model = cases.rescorla_wagner()
+    likelihood, scale = GeneratedLikelihood(model, cases.several(), 1), Scale(model.parameters)
+    sites = find_sites(likelihood, scale, *theta_moments(model.parameters, scale), together=together)
+    theta = np.repeat(sites.theta, 6, axis=0) if together else sites.theta
+    exact = scale.chain(likelihood(scale.natural(theta), np.arange(6)), theta).hessian
+    values, vectors = np.linalg.eigh(exact.sum(0, keepdims=True) if together else exact)
+    wanted = (vectors * np.maximum(values, 0)[:, None]) @ vectors.swapaxes(1, 2)
+    np.testing.assert_allclose(sites.curvature, wanted, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_whitened_people_are_standard_normal_where_all_is_normal(cases):
     """Given the population, z of normal likelihoods on an unbounded scale is standard normal: slopes are -z."""
     from spice.equations import Parameter
