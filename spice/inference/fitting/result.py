@@ -138,7 +138,8 @@ class FitResult:
 
         Methods "mle" and "map": by the likelihood ratio, or that of posterior densities (Venzon & Moolgavkar 1988);
         found when they are asked for first, which takes a few times as long as the fit. They end at a bound, or at
-        infinity, where choices exclude nothing on that side; NaN where a bound holds an estimate. "em": normal on the
+        infinity, where choices exclude nothing on that side; NaN where a bound holds an estimate, or a rugged
+        likelihood does not let an end be found. "em": normal on the
         unconstrained scale. "nuts": central quantiles of the draws.
         """
         if self.known_intervals is None:
