@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from spice.equations.caching import njit
-from spice.equations.priors import CODES
+from spice.equations.families import CODES
 
 NORMAL, HALF_NORMAL, HALF_CAUCHY = CODES["normal"], CODES["half_normal"], CODES["half_cauchy"]
 EXPONENTIAL, GAMMA, INVERSE_GAMMA = CODES["exponential"], CODES["gamma"], CODES["inverse_gamma"]

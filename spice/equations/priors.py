@@ -2,64 +2,15 @@
 
 import ast
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from spice.equations.families import CODES, FAMILIES, INF, Family, of_moments
 from spice.errors import ConfigError, did_you_mean
 
-INF = math.inf
 POSITIVE = ("a", "b", "df", "rate", "scale", "sd", "shape", "sigma")  # arguments that must be above 0
-
-
-class _Family(NamedTuple):
-    """Arguments by name, the support where it is fixed, arguments that may be left out, and other ways to give them."""
-
-    arguments: tuple[str, ...]
-    support: tuple[float, float] | None = (0.0, INF)
-    default: dict[str, float] = {}  # noqa: RUF012
-    by_moments: Callable[[float, float], tuple[float, float]] | None = None
-
-
-def _beta_of(mean: float, sd: float) -> tuple[float, float]:
-    total = mean * (1 - mean) / sd**2 - 1
-    if not 0 < mean < 1 or total <= 0:
-        raise ConfigError("its mean must lie between 0 and 1, and its sd below sqrt(mean * (1 - mean)).")
-    return mean * total, (1 - mean) * total
-
-
-def _gamma_of(mean: float, sd: float) -> tuple[float, float]:
-    if mean <= 0:
-        raise ConfigError("its mean must be above 0.")
-    return (mean / sd) ** 2, mean / sd**2
-
-
-def _of_moments(arguments: Callable, mean: float, sd: float) -> tuple[float, float]:
-    try:
-        first, second = arguments(mean, sd)
-    except ArithmeticError:
-        first = second = INF
-    if not (0 < first < INF and 0 < second < INF):
-        raise ConfigError("its sd is so far from its mean that its arguments are no floating-point numbers.")
-    return first, second
-
-
-FAMILIES = {
-    "normal": _Family(("mean", "sd"), (-INF, INF)),
-    "half_normal": _Family(("sd",)),
-    "half_cauchy": _Family(("scale",)),
-    "exponential": _Family(("rate",)),
-    "gamma": _Family(("shape", "rate"), by_moments=_gamma_of),
-    "inverse_gamma": _Family(("shape", "scale")),
-    "lognormal": _Family(("mu", "sigma")),
-    "beta": _Family(("a", "b"), (0.0, 1.0), by_moments=_beta_of),
-    "uniform": _Family(("low", "high"), None),
-    "student_t": _Family(("df", "mean", "scale"), (-INF, INF)),
-    "truncated_normal": _Family(("mean", "sd", "low", "high"), None, {"low": -INF, "high": INF}),
-}
-CODES = {name: code for code, name in enumerate(FAMILIES)}
 
 
 @dataclass(frozen=True)
@@ -208,7 +159,7 @@ def read_prior(text: str | Prior) -> Prior:
         own = FAMILIES[name]
         if own.by_moments is not None and set(values) == {"mean", "sd"}:
             _check(values)
-            values = dict(zip(own.arguments, _of_moments(own.by_moments, values["mean"], values["sd"]), strict=True))
+            values = dict(zip(own.arguments, of_moments(own.by_moments, values["mean"], values["sd"]), strict=True))
         else:
             _check(values)
             _check_names(values, own)
@@ -252,7 +203,7 @@ def _number(node: ast.AST) -> float:
     raise ConfigError("its arguments must be numbers.")
 
 
-def _check_names(values: dict[str, float], own: _Family) -> None:
+def _check_names(values: dict[str, float], own: Family) -> None:
     problems = [f"it has no {entry!r}{did_you_mean(entry, own.arguments)}." for entry in values.keys() - own.arguments]
     missing = [entry for entry in own.arguments if entry not in own.default | values]
     if problems or missing:

@@ -6,13 +6,14 @@ chi-squared with one degree of freedom (Venzon & Moolgavkar 1988, Applied Statis
 a side, the interval ends at the bound, or at infinity. All ends of all people are found together, each a row.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spice.inference.fitting.curvature import Z, curvature_of
 from spice.inference.fitting.descent import Descent, newton_steps
-from spice.inference.fitting.likelihoods import Together
+from spice.inference.fitting.likelihoods import Likelihood
 from spice.inference.fitting.starts import maximum_starts
 from spice.inference.fitting.targets import Rows, Target
 from spice.inference.fitting.transforms import FREE
@@ -30,27 +31,37 @@ DIFFERENT = 0.05  # of two minima, on the unconstrained scale
 NARROW = 1e-7  # of the first step: a bracket in which the function jumps
 
 if TYPE_CHECKING:
-    from spice.inference.fitting.result import FitResult
+    from spice.equations.symbolic import Parameter
 
 
-def interval_ends(result: "FitResult") -> tuple[np.ndarray, np.ndarray]:
+def interval_ends(
+    likelihood: Likelihood, parameters: "Mapping[str, Parameter]", method: str, optimum: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Ends of 95 % intervals of a fit by maximum likelihood or maximum a posteriori, on the natural scale.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        By participant, or of all together.
+    parameters : mapping of str to Parameter
+        Bounds and priors.
+    method : {"mle", "map"}
+        How it was fitted.
+    optimum : np.ndarray, shape (n_participants, n_parameters)
+        Where, on the unconstrained scale; NaN for people without estimates.
 
     Returns
     -------
     low, high : np.ndarray, each (n_participants, n_parameters)
         NaN for what is at a bound, and of people without estimates.
     """
-    likelihood: Any = Together(result.likelihood) if result.pooling == "complete" else result.likelihood
-    parameters, optimum = result.model.parameters, np.asarray(result.optimum)
-    target = Target(likelihood, parameters, "none" if result.method == "mle" else "mode")
+    target = Target(likelihood, parameters, "none" if method == "mle" else "mode")
     people = np.flatnonzero(~np.isnan(optimum).any(1))
-    starts = np.repeat(maximum_starts(parameters, result.method)[None], len(people), 0)
-    theta = np.concatenate([optimum[people, None], starts], axis=1)
+    starts = np.repeat(maximum_starts(parameters, method)[None], len(people), 0)
     ends = np.full((2, *optimum.shape), np.nan)
-    for end, found in zip(ends, likelihood_ratio_ends(target, theta, people), strict=True):
-        end[people] = target.scale.natural(found)
-        end[result.at_bound.to_numpy(bool)] = np.nan
+    found = likelihood_ratio_ends(target, np.concatenate([optimum[people, None], starts], axis=1), people)
+    for end, theta in zip(ends, found, strict=True):
+        end[people] = target.scale.natural(theta)
     return ends[0], ends[1]
 
 

@@ -144,10 +144,13 @@ class FitResult:
         """
         if self.known_intervals is None:
             from spice.inference.fitting.likelihood_ratio import interval_ends
+            from spice.inference.fitting.likelihoods import Together
 
-            self.known_intervals = interval_table(
-                list(self.parameters.index), list(self.parameters.columns), *interval_ends(self)
-            )
+            likelihood: Any = Together(self.likelihood) if self.pooling == "complete" else self.likelihood
+            ends = interval_ends(likelihood, self.model.parameters, self.method, np.asarray(self.optimum))
+            held = self.at_bound.to_numpy(bool)
+            low, high = (np.where(held, np.nan, end) for end in ends)
+            self.known_intervals = interval_table(list(self.parameters.index), list(self.parameters), low, high)
         return self.known_intervals
 
     def predict(self, dataset: DatasetRNN | None = None) -> np.ndarray:
