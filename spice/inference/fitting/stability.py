@@ -86,8 +86,10 @@ def _signals(model: SymbolicModel, dataset: DatasetRNN) -> list[dict[str, float]
     xs = dataset.xs.double().numpy()
     columns = {"reward": xs[..., dataset.columns.reward]}
     columns |= {name: xs[..., dataset.columns.index(name)] for name in model.columns}
-    known = {name: part[np.isfinite(part)] for name, part in columns.items()}
-    ends = {n: (float(part.min()), float(part.max())) if part.size else (0.0, 0.0) for n, part in known.items()}
+    ends = {
+        name: tuple(float(np.nan_to_num(extreme.reduce(part, axis=None))) for extreme in (np.fmin, np.fmax))
+        for name, part in columns.items()
+    }
     read = {entry.name for expression in model.expressions() for entry in expression.free_symbols}
     used = {name: end for name, end in ends.items() if name in read or name == "reward"}
     return [
