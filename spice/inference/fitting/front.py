@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spice.errors import ConfigError, DataError, IdentificationWarning, did_you_mean, join_problems
-from spice.inference.fitting.likelihoods import no_model
+from spice.inference.fitting.likelihoods import check_order, no_model
 from spice.inference.fitting.objective import Objective, objective
 from spice.inference.fitting.stability import warn_unstable
 from spice.resources.arguments import in_words, is_whole
@@ -77,6 +77,7 @@ def fit(
     StabilityWarning
         If estimates let a state grow from trial to trial.
     """
+    check_order(model, dataset, "fit")
     check_is_dataset(dataset, "fit")
     problems = _problems(model, method, pooling, settings)
     if problems:

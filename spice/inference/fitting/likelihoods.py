@@ -72,6 +72,21 @@ def likelihood_of(model: Any, dataset: DatasetRNN, n_threads: int | None = None)
     raise ConfigError(no_model(model))
 
 
+def check_order(model: Any, dataset: Any, user: str) -> None:
+    """Check that a function was not given a model where it takes the dataset.
+
+    Raises
+    ------
+    ConfigError
+        If it was.
+    """
+    models = (SymbolicModel, CompiledModel)
+    if isinstance(dataset, models):
+        both = "" if isinstance(model, models) else ": are they swapped?"
+        order = f"the first argument of {user} is the model and the second the dataset, {user}(model, dataset)"
+        raise ConfigError(f"{order}, but a model was given as the second{both or '.'}")
+
+
 def no_model(given: Any) -> str:
     """Say that something is no model, and how to make one of it."""
     advice = ""

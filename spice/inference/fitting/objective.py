@@ -6,7 +6,7 @@ import numpy as np
 
 from spice.errors import ConfigError, DataError, join_problems
 from spice.inference.fitting.defaults import theta_moments
-from spice.inference.fitting.likelihoods import Together, likelihood_of
+from spice.inference.fitting.likelihoods import Together, check_order, likelihood_of
 from spice.inference.fitting.targets import Normal, Target
 from spice.resources.arguments import as_numbers, in_words
 from spice.resources.dataset import DatasetRNN, check_is_dataset
@@ -125,6 +125,7 @@ def objective(model: Any, dataset: DatasetRNN, participant: Any = None, prior: A
     DataError
         If the data cannot be used.
     """
+    check_order(model, dataset, "objective")
     check_is_dataset(dataset, "objective")
     check_choices(dataset)
     likelihood = likelihood_of(model, dataset)

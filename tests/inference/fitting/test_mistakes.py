@@ -42,6 +42,18 @@ def test_an_estimator_in_place_of_its_model(data):
         fit(SpiceEstimator(), data)
 
 
+def test_model_and_data_swapped(tools, data):
+    model = tools.rescorla_wagner()
+    for call in (fit, objective):
+        order = rf"first argument of {call.__name__} is the model and the second the dataset, "
+        order += rf"{call.__name__}\(model, dataset\), but a model was given as the second"
+        for first in (data, pd.DataFrame({"choice": [1]})):
+            with pytest.raises(ConfigError, match=order + r": are they swapped\?$"):
+                call(first, model)
+        with pytest.raises(ConfigError, match=order + r"\.$"):
+            call(model, model)
+
+
 def test_methods_in_capitals(tools, data):
     with pytest.raises(ConfigError, match=r"no method 'MAP' \(did you mean 'map'\?\)"):
         fit(tools.rescorla_wagner(), data, "MAP")
