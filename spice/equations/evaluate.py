@@ -220,8 +220,8 @@ class _Expression:
 
     def __init__(self, expression: sympy.Expr):
         nodes, rest = over_actions_inside_out(cells_as_symbols(expression))
-        self._over = [(own.name, type(node), _function(node.args[0])) for own, node in nodes]
-        self._rest = _function(rest)
+        self._over = [(own.name, type(node), _Function(node.args[0])) for own, node in nodes]
+        self._rest = _Function(rest)
 
     def __call__(self, values: Values, shown: Values | None = None) -> Any:
         """Evaluate; functions of all options are those of ``shown``, the cell that was shown."""
@@ -256,11 +256,16 @@ def _functions(line: Line) -> dict[str, _Expression]:
     return {kind: _Expression(branch.expression) for kind, branch in parts.items() if branch is not None}
 
 
-def _function(expression: sympy.Expr) -> Callable[[Values], Any]:
-    names, function = numpy_function(without_kinks(expression))
+class _Function:
+    """An expression that reads no other options or cells; pickled as such, since its code is generated."""
 
-    def evaluate(values: Values) -> Any:
+    def __init__(self, expression: sympy.Expr):
+        self._expression = expression
+        self._names, self._function = numpy_function(without_kinks(expression))
+
+    def __call__(self, values: Values) -> Any:
         with np.errstate(all="ignore"):
-            return function(*(values[name] for name in names))
+            return self._function(*(values[name] for name in self._names))
 
-    return evaluate
+    def __reduce__(self) -> tuple[type["_Function"], tuple[sympy.Expr]]:
+        return _Function, (self._expression,)

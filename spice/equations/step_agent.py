@@ -56,6 +56,10 @@ class StepAgent(Agent):
         self.model, self._values = model, read_values(model.parameters, values)
         self.new_sess()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without compiled code, which is found again when it is needed."""
+        return self.__dict__ | {"_play": {}}
+
     @property
     def states(self) -> tuple[str, ...]:
         """None: its states have shapes of their own, see `state`."""

@@ -1,5 +1,6 @@
 """What a line of a model means, by hand: of one session of two or three options, trial by trial."""
 
+import pickle
 import re
 
 import numpy as np
@@ -279,6 +280,38 @@ def test_agents_keep_to_the_bounds_of_parameters():
         model.agent({"alpha": 0.5, "beta": -2.0, "free": 0.0})
     edge = np.float32(0.1) * np.float32(10.0) + np.float32(1e-7)  # 1.0000001
     model.agent({"alpha": edge, "beta": 0.0, "free": -100.0})
+
+
+def test_agents_are_pickled_in_the_middle_of_a_session():
+    """They go on as if nothing had happened, and generated code stays behind."""
+    model = SymbolicModel(
+        {"q": State("start", by="cue"), "k": State()},
+        [
+            ("q", "cell", "q + alpha * (outcome - q)"),
+            ("q", "everywhere", "0.9 * q + 0.1 * mean", "cue == 0"),
+            ("k", "everywhere", "previous_k + alpha * (chosen - k) + 0.1 * reward_lag1"),
+        ],
+        parameters={"alpha": Parameter(0, 1), "beta": Parameter(0), "start": Parameter()},
+        shown={"cue": 2},
+        let={"mean": "sum_actions(q) / n_actions"},
+        probabilities="0.9 * softmax(beta * q + abs(k)) + 0.1 / n_actions",
+    )
+    agent = model.agent({"alpha": [0.3, 0.6], "beta": [2.0, 5.0], "start": 0.5}, 3, seed=1)
+    agent.new_sess(4, participants=[0, 0, 1, 1])
+
+    def play(agent, n_trials, rng):
+        for _ in range(n_trials):
+            choice, outcome, cues = agent.get_choice(), rng.random((4, 3)), rng.integers(2, size=(2, 4))
+            agent.update(choice, outcome, cue=cues[0], next_cue=cues[1])
+        return [choice, agent.get_choice_probs(), agent.get_state_value("q"), agent.get_state_value("k")]
+
+    agent.update(np.full(4, NAN), np.full((4, 3), NAN), next_cue=np.array([0, 1, 0, 1]))
+    play(agent, 5, np.random.default_rng(0))
+    stored = pickle.dumps(agent)
+    assert b"lambdi" not in stored
+    one, again = (play(player, 20, np.random.default_rng(1)) for player in (agent, pickle.loads(stored)))
+    for expected, found in zip(one, again, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 # ---------------------------------------------------------------------- what is given

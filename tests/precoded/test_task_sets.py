@@ -1,5 +1,7 @@
 """Task sets: against plain NumPy, exact enumeration over sets, and the parameters that people were simulated with."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -295,6 +297,26 @@ def test_simulations_repeat():
     one, again, other = (simulate(values, 20, None, seed=seed).xs.numpy() for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert len(one) == 31 and not np.array_equal(np.nan_to_num(one), np.nan_to_num(other))
+
+
+@pytest.mark.parametrize("rule", [None, "argmax"])
+def test_agents_are_pickled_in_the_middle_of_a_session(rule):
+    agent = StepAgent(task_sets(), dict(zip(NAMES, [0.4, 6.0, 0.02, 0.3, 8.0], strict=True)), rule, seed=1)
+    agent.new_sess(5)
+
+    def play(agent, n_trials, rng):
+        for _ in range(n_trials):
+            choice, season, alien = agent.get_choice(), rng.integers(3, size=(2, 5)), rng.integers(4, size=(2, 5))
+            shown = {"season": season[0], "next_season": season[1], "alien": alien[0], "next_alien": alien[1]}
+            agent.update(choice, rng.random((5, 3)), **shown)
+        return [choice, agent.get_choice_probs(), agent.state("q_low"), agent.state("q_high")]
+
+    play(agent, 5, np.random.default_rng(0))
+    stored = pickle.dumps(agent)
+    assert b"spice_generated" not in stored and b"learn_all" not in stored
+    one, again = (play(player, 20, np.random.default_rng(1)) for player in (agent, pickle.loads(stored)))
+    for expected, found in zip(one, again, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_arguments_that_do_not_fit():
