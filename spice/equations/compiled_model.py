@@ -1,5 +1,6 @@
 """Models that no equation per option describes: they bring their own compiled step."""
 
+import importlib
 import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ class Step:
         """The functions by name."""
         return {"update": self.update, "predict": self.predict}
 
+    def __reduce__(self) -> tuple:
+        return _reduced(self)
+
 
 RULES = ("marginal", "argmax")
 
@@ -114,6 +118,31 @@ class HiddenStep:
     def functions(self) -> dict[str, Callable]:
         """The functions by name."""
         return {"weigh": self.weigh, "act": self.act, "learn": self.learn}
+
+    def __reduce__(self) -> tuple:
+        return _reduced(self)
+
+
+def can_be_imported(function: Callable) -> bool:
+    """Whether another process finds the function under its name."""
+    if function.__module__ == "__main__":
+        return False
+    try:
+        module = importlib.import_module(function.__module__)
+    except ImportError:
+        return False
+    return getattr(module, function.__name__, None) is function
+
+
+def _reduced(step: Step | HiddenStep) -> tuple:
+    """For pickles: functions by name where they can be imported, so that their compiled form on disk is found again."""
+    places = {name: (f.__module__, f.__name__) for name, f in step.functions.items() if can_be_imported(f)}
+    return _restored, (type(step), places, {name: part for name, part in vars(step).items() if name not in places})
+
+
+def _restored(kind: type, places: Mapping[str, tuple[str, str]], rest: Mapping[str, Any]) -> Any:
+    """A step from what `_reduced` has made of it."""
+    return kind(**{name: getattr(importlib.import_module(module), f) for name, (module, f) in places.items()}, **rest)
 
 
 class CompiledModel:

@@ -1,7 +1,6 @@
 """Compiled loops over trials around a model's own step: written as text, so that numba keeps them on disk."""
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from spice.equations import hidden_rules, jets, step_choices
 from spice.equations.compiled import load_function
-from spice.equations.compiled_model import CompiledModel, HiddenStep
+from spice.equations.compiled_model import CompiledModel, HiddenStep, can_be_imported
 
 INDENT = "    "
 
@@ -161,7 +160,7 @@ def load_step_code(
         Whether options can be missing.
     """
     functions = model.step.functions
-    importable = all(map(_can_be_imported, functions.values()))
+    importable = all(map(can_be_imported, functions.values()))
     imports = []
     if isinstance(model.step, HiddenStep):
         rule = model.step.rule
@@ -182,17 +181,6 @@ def load_step_code(
     namespace: dict[str, Any] = dict(functions)
     exec(compile(text, "<step>", "exec"), namespace)  # our own text, around functions that are at hand
     return [namespace[name] for name in names]
-
-
-def _can_be_imported(function: Callable) -> bool:
-    """Whether another process finds the function under its name."""
-    if function.__module__ == "__main__":
-        return False
-    try:
-        module = importlib.import_module(function.__module__)
-    except ImportError:
-        return False
-    return getattr(module, function.__name__, None) is function
 
 
 def _digest(model: CompiledModel) -> str:

@@ -1,11 +1,13 @@
 """Task sets: against plain NumPy, exact enumeration over sets, and the parameters that people were simulated with."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from spice.equations.jets import compiled
 from spice.equations.step_agent import StepAgent
 from spice.errors import ConfigError
 from spice.inference.fitting.likelihoods import likelihood_of
@@ -317,6 +319,21 @@ def test_agents_are_pickled_in_the_middle_of_a_session(rule):
     one, again = (play(player, 20, np.random.default_rng(1)) for player in (agent, pickle.loads(stored)))
     for expected, found in zip(one, again, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_pickled_steps_name_functions_that_can_be_imported():
+    """Else another process would compile them anew, for seconds."""
+    step = task_sets().step
+    stored = pickle.dumps(step)
+    assert b"numba" not in stored and pickle.loads(stored) == step
+
+    @compiled
+    def learn(states, weights, parameters, trial, work, n):
+        pass
+
+    own = replace(step, learn=learn)
+    stored = pickle.dumps(own)
+    assert b"numba" in stored and pickle.loads(stored) == own
 
 
 def test_arguments_that_do_not_fit():
