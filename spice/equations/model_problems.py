@@ -4,11 +4,11 @@ import keyword
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from spice.equations.agent_inputs import ROUNDING
 from spice.equations.latex import PREVIOUS, text_expression
 from spice.equations.model_parts import SIGNALS, WHERE, Parameter
 from spice.equations.parsing import FUNCTIONS, InCell, OverActions
@@ -157,8 +157,28 @@ def _parameters(model: "SymbolicModel", unread: bool) -> Iterator[str]:
         yield from parameter_problems(name, parameter)
 
 
+def _values(name: str, parameter: Parameter) -> Iterator[str]:
+    """The first value that is none."""
+    low = -inf if parameter.low is None else parameter.low
+    high = inf if parameter.high is None else parameter.high
+    known: Any = parameter.value
+    by_person = isinstance(known, Mapping)
+    for label, value in known.items() if by_person else [(None, known)]:
+        whose = f" for participant {label!r}" if by_person else ""
+        if value is not None and not is_number(value):
+            instead = "leave the participant out" if by_person else "a dict by participant"
+            yield f"the parameter {name!r} has the value {in_words(value)}{whose}; give a number, or {instead}."
+            return
+        if value is not None and not low - ROUNDING <= float(value) <= high + ROUNDING:
+            yield (
+                f"the parameter {name!r} has the value {float(value):.4g}{whose}, but must lie between {low:g} and "
+                f"{high:g}: change the value or the bounds."
+            )
+            return
+
+
 def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
-    """What is wrong with a parameter's bounds, scale and priors."""
+    """What is wrong with a parameter's bounds, scale, values and priors."""
     low, high = parameter.low, parameter.high
     wrong = [side for side in (low, high) if side not in (None, inf, -inf) and not is_number(side)]
     if wrong:
@@ -166,11 +186,10 @@ def parameter_problems(name: str, parameter: Parameter) -> Iterator[str]:
         return
     if low is not None and high is not None and not low < high:
         yield f"the parameter {name!r} has low={low} and high={high}; low must be less."
+    else:
+        yield from _values(name, parameter)
     if parameter.scale not in ("unconstrained", "natural"):
         yield f"the parameter {name!r} has scale={parameter.scale!r}; choose 'unconstrained' or 'natural'."
-    values = parameter.value.values() if isinstance(parameter.value, Mapping) else [parameter.value]
-    for value in [value for value in values if value is not None and not isinstance(value, Real)][:1]:
-        yield f"the parameter {name!r} has the value {in_words(value)}; give a number, or a dict by participant."
     found: dict[str, Prior] = {}
     for kind in ("prior", "mean_prior", "sd_prior"):
         try:

@@ -83,8 +83,8 @@ class SymbolicModel:
     ------
     ConfigError
         Listing all of: parts and expressions that cannot be read, names that collide or are no names, symbols that are
-        not known, states that are never updated, parameters that are never used, bounds in the wrong order, priors that
-        do not fit their bounds.
+        not known, states that are never updated, parameters that are never used, bounds in the wrong order, values and
+        priors that do not fit their bounds.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spice.errors import ModelFormError
+from spice.resources.arguments import is_number
 
 if TYPE_CHECKING:
     from spice.equations import SymbolicModel
@@ -34,6 +35,7 @@ def canonical_model(forms: "Mapping[Hashable, CanonicalForm]") -> "SymbolicModel
         If a state of someone has no canonical form, or people's forms do not fit into one model.
     """
     from spice.equations import Parameter, SymbolicModel
+    from spice.equations.agent_inputs import ROUNDING
 
     unread = sorted({state for form in forms.values() for state in form.unread})
     if unread:
@@ -56,8 +58,9 @@ def canonical_model(forms: "Mapping[Hashable, CanonicalForm]") -> "SymbolicModel
     for name in names:
         own = {label: _value(name, values[label]) for label in forms}
         same = len(set(own.values())) == 1
-        low = 0.0 if name in UNIT or (name == "beta" and min(own.values()) > 0) else None
-        parameters[name] = Parameter(low, 1.0 if name in UNIT else None, value=own.popitem()[1] if same else own)
+        unit = name in UNIT and all(is_number(value, -ROUNDING, 1.0 + ROUNDING) for value in own.values())
+        low = 0.0 if unit or (name == "beta" and min(own.values()) > 0) else None
+        parameters[name] = Parameter(low, 1.0 if unit else None, value=own.popitem()[1] if same else own)
     return SymbolicModel(**_expressions(names, outcomes), parameters=parameters)
 
 

@@ -5,6 +5,7 @@ import pytest
 from spice.equations import Parameter, State, SymbolicModel
 from spice.errors import ConfigError
 
+NAN = float("nan")
 PARAMETERS = {"alpha": Parameter(0, 1), "beta": Parameter(0)}
 
 
@@ -45,6 +46,19 @@ def written(**changes):
         ({"shown": {1: 2}}, "1 cannot be the name of a shown input"),
         ({"parameters": PARAMETERS | {1: Parameter()}}, "1 cannot be the name of a parameter"),
         ({"parameters": PARAMETERS | {"beta": Parameter(0, value="x")}}, "'beta' has the value 'x'; give a number, or"),
+        ({"parameters": PARAMETERS | {"beta": Parameter(0, value=NAN)}}, "'beta' has the value nan; give a number, or"),
+        (
+            {"parameters": PARAMETERS | {"alpha": Parameter(0, 1, value=1.5)}},
+            "'alpha' has the value 1.5, but must lie between 0 and 1: change the value or the bounds.",
+        ),
+        (
+            {"parameters": PARAMETERS | {"beta": Parameter(0, value={"anna": 2, "ben": -1.0})}},
+            "'beta' has the value -1 for participant 'ben', but must lie between 0 and inf: change",
+        ),
+        (
+            {"parameters": PARAMETERS | {"beta": Parameter(0, value={"anna": 2, "ben": NAN})}},
+            "'beta' has the value nan for participant 'ben'; give a number, or leave the participant out.",
+        ),
         ({"inputs": 3}, "inputs must be a list of names, not 3."),
         ({"logits": lambda q: q}, "is no expression: give text, a finite number, or a sympy expression."),
         ({"logits": "beta * q^2"}, "has a ^: powers are written **."),
@@ -60,6 +74,12 @@ def test_one_error(changes, message):
     with pytest.raises(ConfigError) as caught:
         written(**changes)
     assert message in str(caught.value)
+
+
+def test_values_at_bounds():
+    """Also as 4-byte numbers know them."""
+    parameters = {"alpha": Parameter(0, 1, value={"anna": 0, "ben": 1 + 1e-7}), "beta": Parameter(0, value=None)}
+    assert written(parameters=parameters).parameters == parameters
 
 
 def test_whatever_cannot_be_read_is_listed_at_once():

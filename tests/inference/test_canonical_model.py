@@ -70,6 +70,17 @@ def test_what_someone_lacks_changes_nothing(random_data):
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_rates_beyond_the_unit_interval(random_data):
+    """Equations may have them; their model then has no bounds there."""
+    values = {"alpha": 1.25, "forgetting": 0.2, "beta": 2.0, "initial_value": 0.4}
+    found = canonical_model({"a": form(**values)})
+    assert found.values("a") == values
+    bounds = {name: (parameter.low, parameter.high) for name, parameter in found.parameters.items()}
+    assert bounds == {"alpha": (None, None), "forgetting": (0, 1), "beta": (0, None), "initial_value": (None, None)}
+    assert np.isfinite(nll(found, random_data(1, 20)))
+    assert found.agent().get_choice_probs().sum() == pytest.approx(1)
+
+
 def test_what_does_not_fit_together():
     unread = CanonicalForm({}, {}, ["x_value_reward"])
     with pytest.raises(ModelFormError, match="x_value_reward cannot be read in the canonical gauge"):
