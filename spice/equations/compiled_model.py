@@ -251,9 +251,16 @@ class CompiledModel:
         -------
         DatasetRNN
             Participants are numbered 0, 1, ... in the order of ``values``.
+
+        Raises
+        ------
+        ConfigError
+            If arguments do not fit.
         """
+        from spice.resources.environments import check_is_task
         from spice.resources.simulation import create_dataset
 
+        check_is_task(environment, "simulate")
         n_participants = max((np.size(values[name]) for name in self.parameters if name in values), default=1)
         agent = self.agent(values, rule)
         return create_dataset(agent, environment, n_trials, n_sessions, n_participants, seed=seed)[0]

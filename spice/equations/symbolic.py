@@ -284,9 +284,16 @@ class SymbolicModel:
         -------
         DatasetRNN
             Participants are numbered 0, 1, ... in the order of ``values``.
+
+        Raises
+        ------
+        ConfigError
+            If arguments do not fit, or a parameter has no value.
         """
+        from spice.resources.environments import check_is_task
         from spice.resources.simulation import create_dataset
 
+        check_is_task(environment, "simulate")
         agent = self.agent(values, environment.n_actions)
         return create_dataset(agent, environment, n_trials, n_sessions, agent.n_participants, seed=seed)[0]
 

@@ -164,6 +164,18 @@ def task_problems(environment: Any, name: str = "environment") -> list[str]:
     return [f"{name} must be a task, e.g. BanditsDrift(sigma=0.2), not {in_words(environment)}{own}."]
 
 
+def check_is_task(environment: Any, user: str) -> None:
+    """Check that a function was given a task as its first argument.
+
+    Raises
+    ------
+    ConfigError
+        If it was not.
+    """
+    for problem in task_problems(environment):
+        raise ConfigError(f"the first argument of {user} is the task: {problem}")
+
+
 def _probabilities(reward_probs: Any) -> np.ndarray:
     try:
         return as_numbers(reward_probs, "reward_probs")

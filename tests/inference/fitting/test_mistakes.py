@@ -1,6 +1,7 @@
 """Mistakes that users make with fits: one clear error each, none from inside a library."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from scipy.optimize import minimize
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
 from spice.inference import fit, objective
-from spice.precoded import RescorlaWagnerRNN, rescorla_wagner
+from spice.precoded import RescorlaWagnerRNN, rescorla_wagner, task_sets
+from spice.resources.environments import BanditsDrift
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,19 @@ def test_a_population_of_one(tools, data):
     ys[1:] = np.nan
     with pytest.warns(IdentificationWarning, match='one participant with choices.* use pooling="none"'):
         fit(tools.rescorla_wagner(), data.replace(data.xs, ys), "nuts", "partial", draws=20, tune=100)
+
+
+def test_a_forgotten_task(tools, data):
+    values = {"alpha": 0.3, "beta": 3.0}
+    for call in (
+        lambda task: fit(tools.rescorla_wagner(), data).simulate(task, 2),
+        lambda task: tools.rescorla_wagner().simulate(task, 100, values),
+        lambda task: task_sets().simulate(task, 100, {}),
+    ):
+        for task, given in ((100, "100"), (values, str(values)), (BanditsDrift, "the class BanditsDrift")):
+            with pytest.raises(ConfigError, match=re.escape(f"e.g. BanditsDrift(sigma=0.2), not {given}.")) as caught:
+                call(task)
+            assert str(caught.value).startswith("the first argument of simulate is the task: environment must be a")
 
 
 # ---------------------------------------------------------------------- settings
