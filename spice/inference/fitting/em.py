@@ -184,9 +184,11 @@ class _EM:
         needed = columns + (1 if self.diagonal else n)
         if people < needed:
             usual = "; or covariance='diagonal'" if not self.diagonal and people > columns else ""
+            effects = f", {columns - 1} column{'s' * (columns > 2)} of regressors" if columns > 1 else ""
             raise DataError(
-                f"EM needs at least {needed} people with scored choices for {n} parameters and {columns} columns of "
-                f"regressors, the intercept included, but there are {people}: fit each person by method='map'{usual}."
+                f"EM needs at least {needed} people with scored choices for {n} parameter{'s' * (n > 1)}{effects} and "
+                f"the intercept, but there {'is' if people == 1 else 'are'} {people}: fit each person by "
+                f"method='map'{usual}."
             )
         if np.linalg.matrix_rank(self.matrix) < columns:
             raise DataError("Regressors follow from each other among the people with scored choices; leave some out.")

@@ -587,6 +587,21 @@ def test_says_when_iterations_did_not_suffice():
     )
 
 
+@pytest.mark.parametrize(
+    ("n_people", "n_columns", "message"),
+    [
+        (1, 0, "3 people with scored choices for 2 parameters and the intercept, but there is 1: "),
+        (2, 1, "4 people with scored choices for 2 parameters, 1 column of regressors and the intercept, but there"),
+        (4, 2, "5 people with scored choices for 2 parameters, 2 columns of regressors and the intercept, but there"),
+    ],
+)
+def test_too_few_people(n_people, n_columns, message):
+    y, covariance, _ = normal_people(n_people)
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(n_people, n_columns)), columns=["x", "z"][:n_columns])
+    with pytest.raises(DataError, match=f"EM needs at least {message}"):
+        laplace_em(normal_likelihood(y, np.linalg.inv(covariance)), free("a", "b"), regressors=table)
+
+
 def test_wrong_use():
     y, covariance, _ = normal_people(2)
     likelihood = normal_likelihood(y, np.linalg.inv(covariance))
