@@ -8,6 +8,8 @@ from spice.errors import DataError, SpiceWarning, join_problems
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN, in_all
 
+LARGEST = 1e6  # reward, in size, whose square still leaves digits for a likelihood's curvature
+
 
 def check_dataset(dataset: DatasetRNN, n_participants: int | None = None, missing_reward: str = "error") -> None:
     """Check that a model can be fitted to these data.
@@ -47,7 +49,7 @@ def check_choices(dataset: DatasetRNN) -> None:
     DataError
         If they are not usable; all problems are listed at once.
     """
-    problems = [*_choices(dataset, "skip"), *_participants(dataset, None)]
+    problems = [*_choices(dataset, "skip"), *_large_rewards(dataset), *_participants(dataset, None)]
     if problems:
         raise DataError(join_problems("The data cannot be used", problems))
 
@@ -135,6 +137,20 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
             "updates nothing)."
         )
     return problems
+
+
+def _large_rewards(dataset: DatasetRNN) -> list[str]:
+    """Rewards are of a size that inverse temperatures can be found for."""
+    rewards = dataset.xs[..., dataset.columns.reward]
+    wrong = rewards.isfinite() & (rewards.abs() > LARGEST) & dataset.observed.unsqueeze(-1)
+    if not wrong.any():
+        return []
+    session, trial, action = _first(wrong)
+    return [
+        f"reward_{action} is {rewards[session, trial, action].item():.3g} in session {session}, trial {trial}"
+        f"{_count(wrong)}, beyond {LARGEST:g}; correct it, set it to NaN if that is a code for missing, or give all "
+        "rewards in a larger unit (divide them)."
+    ]
 
 
 def _inputs(dataset: DatasetRNN) -> list[str]:

@@ -35,6 +35,13 @@ def infinite(xs, ys):
     xs[0, 3, 2] = np.inf
 
 
+def enormous(xs, ys):
+    xs[0, 3, 2] = -1e30
+    xs[1, 2, 3] = 2e6
+    xs[0, 5, :2] = np.nan  # is not used
+    xs[0, 5, 2:4] = 1e30
+
+
 def somebody_else(xs, ys):
     xs[1, 30:, 4] = 0
 
@@ -50,6 +57,7 @@ WRONG = {
     padded: "ys are -1 in session 1, trial 40: code missing and padded trials as NaN",
     unobserved: "every reward of an option not chosen is -1",
     infinite: "reward_0 is infinite in session 0, trial 3",
+    enormous: "reward_0 is -1e+30 in session 0, trial 3 (and 1 more), beyond 1e+06; correct it, set it to NaN",
     somebody_else: "the participant changes within session 1, at trial 30",
     nobody: "the participant of session 1 is nan",
 }
