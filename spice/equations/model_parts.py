@@ -61,7 +61,8 @@ class Parameter:
         Priors of the population's mean and standard deviation, on the scale that ``scale`` names.
     scale : {"unconstrained", "natural"}, default "unconstrained"
         Where participants are normally distributed: on the unconstrained scale (logit between two bounds, logarithm
-        from one bound on), or on the natural scale, truncated to the bounds.
+        from one bound on), or on the natural scale, truncated to the bounds. For method "nuts": "em" always takes the
+        unconstrained one.
     value : float or mapping, optional
         Its value where it is known: the same for everybody, or by the participant's label. Agents and simulations
         take it; fits begin there, among other places, and estimate the parameter like any other. To hold it fixed,

@@ -1,12 +1,10 @@
 """Empirical Bayes as one of the ways to fit: from a model and data to the tables that every fit returns."""
 
-import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from spice.errors import SpiceWarning
 from spice.inference.fitting.common import population_start
 from spice.inference.fitting.curvature import Curvature, standard_errors
 from spice.inference.fitting.defaults import theta_moments
@@ -27,7 +25,8 @@ def fit_population(
     Parameters
     ----------
     model : SymbolicModel
-        The model; people must be normal on the unconstrained scale.
+        The model. People are taken as normal on the unconstrained scale, as the summary of the population says,
+        whatever ``Parameter.scale`` is: that counts for method "nuts".
     dataset : DatasetRNN
         The data.
     n_threads : int, optional
@@ -43,20 +42,7 @@ def fit_population(
     FitResult
         Everybody's posterior means on the unconstrained scale, and standard errors and intervals around them;
         ``aic`` and ``bic`` of the population's numbers and the evidence of all people (iBIC, Huys et al. 2011).
-
-    Warns
-    -----
-    SpiceWarning
-        If a parameter's people are meant to be normal on the natural scale.
     """
-    natural = [name for name, parameter in model.parameters.items() if parameter.scale == "natural"]
-    if natural:
-        warnings.warn(
-            f"EM takes people as normal on the unconstrained scale; scale='natural' of {', '.join(natural)} counts for "
-            "method='nuts' alone.",
-            SpiceWarning,
-            stacklevel=4,
-        )
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)
     settings["start"] = population_start(start, model, likelihood, labels, theta_moments(model.parameters)[1])

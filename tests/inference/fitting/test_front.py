@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
-from spice.errors import ConfigError, ConvergenceWarning, DataError, SpiceWarning
+from spice.errors import ConfigError, ConvergenceWarning, DataError
 from spice.inference import fit
 from spice.inference.fitting.result import FitResult
 from spice.inference.fitting.starts import spread_starts
@@ -136,9 +136,14 @@ def test_a_population(tools):
     assert result.population.summary() in text and f"AIC {result.aic:,.2f}, BIC {result.bic:,.2f}\n" in text
 
 
-def test_a_population_on_the_natural_scale(tools, data):
-    with pytest.warns(SpiceWarning, match="scale='natural' of alpha counts for method='nuts' alone"):
-        fit(tools.rescorla_wagner({"scale": "natural"}), data, method="em")
+def test_em_takes_the_unconstrained_scale(tools, data):
+    """Whatever a model says of "nuts", and its summary says so; ready models' users could not do anything about it."""
+    text = fit(tools.rescorla_wagner({"scale": "natural"}), data, method="em").summary()
+    assert text == fit(tools.rescorla_wagner(), data, method="em").summary()
+    assert "population (unconstrained scale; typical on the natural scale)" in text
+
+
+def test_settings_that_em_does_not_have(tools, data):
     with pytest.raises(ConfigError, match=r"has no setting 'covarianc' \(did you mean 'covariance'"):
         fit(tools.rescorla_wagner(), data, method="em", covarianc="full")
 
