@@ -95,7 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these parts")
     parser.add_argument("--quick", action="store_true", help="tiny works, to see that it runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes of recovery, coverage and sbc (default 2)")
-    parser.add_argument("--models", nargs="+", help="ready models of recovery and coverage (default all; two)")
+    parser.add_argument("--models", nargs="+", help="ready models of recovery and coverage (default all)")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="file for the histograms of sbc")
     parser.add_argument("--repeats", type=int, default=3, help="of everything timed (default 3)")
     peers = inference_peers.WORKS
@@ -117,6 +117,10 @@ def main() -> None:
             figures |= {"quick": arguments.quick, "seconds_of_part": time.perf_counter() - begin}
             figures["load_averages"] = [before, load_average()]
             out[part] = merged(out.get(part, {}), figures)
+            if part == "coverage":
+                import inference_coverage
+
+                out[part]["all_models"] = inference_coverage.all_models(out[part]["models"])
             arguments.json.write_text(json.dumps(out, indent=1) + "\n")
 
 

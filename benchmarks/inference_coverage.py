@@ -11,25 +11,34 @@ share its population: the spread over groups is told too). ``inference.py --only
 - em: posteriors by importance sampling, widened by what is not known of the population; nuts: central 95 % of draws.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from inference_models import READY, draw, play, simulate
-from inference_recovery import fitted, of_sampler
+from inference_recovery import RUGGED, fitted, of_sampler
 from inference_scores import covered, pooled
 from joblib import Parallel, delayed
 
 from spice.inference.fitting.defaults import theta_moments
 
-MODELS = ("rescorla_wagner", "choice_kernel")
+MODELS = tuple(name for name in READY if name not in RUGGED)
 METHODS = ("mle", "map", "map, own prior", "em", "nuts")
 NOMINAL = (0.93, 0.97)  # between which the share shall be
 
 
+def of_ready(name: str) -> Any:
+    """A ready model whose people are normal on the unconstrained scale, as EM has them, with the default priors."""
+    model = READY[name].model()
+    same = {"scale": "unconstrained", "mean_prior": None, "sd_prior": None}
+    return model.replace(parameters={k: replace(own, **same) for k, own in model.parameters.items()})
+
+
 def population_of(name: str, n_people: int, n_trials: int, seed: int) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation of each parameter, fitted to simulated people."""
-    model, _, dataset = simulate(name, n_people, n_trials, seed)
+    _, _, dataset = simulate(name, n_people, n_trials, seed)
+    model = of_ready(name)
     found = fitted(model, dataset, "em", covariance="diagonal")[0].population
     return {name: (float(found.mean[name]), float(found.sd[name])) for name in model.parameters}
 
@@ -55,8 +64,7 @@ def of_group(
         Settings of NUTS.
     """
     torch.set_num_threads(1)
-    ready, rng = READY[name], np.random.default_rng([7, seed])
-    model = ready.model()
+    ready, model, rng = READY[name], of_ready(name), np.random.default_rng([7, seed])
     if method == "map, own prior":
         population = dict(zip(model.parameters, zip(*theta_moments(model.parameters), strict=True), strict=True))
     truth = draw(model, population, size[0], rng)
@@ -118,6 +126,14 @@ def together(groups: list[dict[str, Any]]) -> dict[str, Any]:
         "reached": bool(NOMINAL[0] <= whole["share"] <= NOMINAL[1]),
         "groups": groups,
     }
+
+
+def all_models(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Intervals of all models together, by method; printed."""
+    found = {method: pooled([entry["methods"][method] for entry in models.values()]) for method in METHODS}
+    for method, entry in found.items():
+        print(f"{f'{len(models)} models':<20}{method:<16}{entry['share']:.4f} of {entry['n']}")
+    return found
 
 
 def show(name: str, method: str, found: dict[str, Any]) -> None:
