@@ -117,11 +117,12 @@ def main() -> None:
             figures |= {"quick": arguments.quick, "seconds_of_part": time.perf_counter() - begin}
             figures["load_averages"] = [before, load_average()]
             out[part] = merged(out.get(part, {}), figures)
-            if part == "coverage":
-                import inference_coverage
-
-                out[part]["all_models"] = inference_coverage.all_models(out[part]["models"])
             arguments.json.write_text(json.dumps(out, indent=1) + "\n")
+    if "coverage" in arguments.only:
+        import inference_coverage
+
+        out["coverage"]["all_models"] = inference_coverage.all_models(out["coverage"]["models"])
+        arguments.json.write_text(json.dumps(out, indent=1) + "\n")
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
