@@ -153,9 +153,9 @@ class Descent:
         self._joined = np.arange(n_rows)
         self.converged = np.zeros(n_rows, bool)
 
-    def run(self) -> None:
-        """Step until no row promises more."""
-        for _ in range(ITERATIONS):
+    def run(self, most: int = ITERATIONS) -> None:
+        """Step until no row promises more, at most so many times."""
+        for _ in range(most):
             if not self._going.any():
                 return
             self._step()

@@ -43,8 +43,10 @@ def fit_maximum(
     start : optional
         A further start, see `spice.inference.fitting.starts.given_starts`.
     n_starts : int, optional
-        Starts that are spread over the default priors; by default as many as there are parameters and 2 more, with
-        method "map" 1 more. Where a parameter's own prior lies beyond these, there is another at its median.
+        Starts that are spread over the default priors. By default method "mle" has two more than there are parameters
+        and those of `spice.inference.fitting.starts.corner_starts`; "map" has one more, and with three parameters and
+        more three times as many less three. Where a parameter's own prior lies beyond these, there is another at its
+        median.
     n_threads : int, optional
         Threads; default those that torch may use.
 

@@ -1,12 +1,13 @@
 """What a fit returns: estimates of every participant, how sure they are, how well they predict, and what went wrong."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spice.errors import DataError, join_problems
+from spice.errors import ConvergenceWarning, DataError, join_problems
 from spice.resources.agents import Seed
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 from spice.resources.validation import check_choices
@@ -137,7 +138,7 @@ class FitResult:
         """95 % intervals of the estimates, columns (parameter, "low" or "high"), on the natural scale.
 
         Methods "mle" and "map": by the likelihood ratio, or that of posterior densities (Venzon & Moolgavkar 1988);
-        found when they are asked for first, which takes a few times as long as the fit. They end at a bound, or at
+        found when they are asked for first, which may take several times as long as the fit. They end at a bound, or at
         infinity, where choices exclude nothing on that side; NaN where a bound holds an estimate, or a rugged
         likelihood does not let an end be found. "em": normal on the
         unconstrained scale. "nuts": central quantiles of the draws.
@@ -147,11 +148,26 @@ class FitResult:
             from spice.inference.fitting.likelihoods import Together
 
             likelihood: Any = Together(self.likelihood) if self.pooling == "complete" else self.likelihood
-            ends = interval_ends(likelihood, self.model.parameters, self.method, np.asarray(self.optimum))
+            *ends, better = interval_ends(likelihood, self.model.parameters, self.method, np.asarray(self.optimum))
+            self._warn_of_better(better)
             held = self.at_bound.to_numpy(bool)
             low, high = (np.where(held, np.nan, end) for end in ends)
             self.known_intervals = interval_table(list(self.parameters.index), list(self.parameters), low, high)
         return self.known_intervals
+
+    def _warn_of_better(self, nats: np.ndarray) -> None:
+        """Say whose intervals are not about their estimates, which are not the best."""
+        found = [
+            f"{label!r} ({more:.2g} nats)" for label, more in zip(self.parameters.index, nats, strict=True) if more
+        ]
+        if found:
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            warnings.warn(
+                f"the search for intervals came upon better optima than the estimates of {len(found)} participants: "
+                f"{', '.join(found[:MOST_NAMED])}{more}. Their intervals are around these; fit with more n_starts=.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def predict(self, dataset: DatasetRNN | None = None) -> np.ndarray:
         """Probabilities of the choice that follows each trial.

@@ -8,20 +8,47 @@ from scipy.special import ndtri
 
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.inference.fitting.defaults import person_prior, theta_moments
-from spice.inference.fitting.transforms import Scale
+from spice.inference.fitting.transforms import ABOVE, BETWEEN, Scale
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter
 
 BEYOND = 2.0  # standard deviations of a default prior, within which the starts are spread
 DRAWS = 1001  # that tell a prior's median
-MORE = {"mle": 2, "map": 1}  # starts than there are parameters, unless the user says otherwise
+FAR = 3.0  # standard deviations of a default prior: corners
 
 
 def maximum_starts(parameters: "Mapping[str, Parameter]", method: str, n_starts: int | None = None) -> np.ndarray:
     """Where maximum likelihood ("mle") or maximum a posteriori ("map") begin, shape (n_starts, n_parameters)."""
-    theta = spread_starts(parameters, len(parameters) + MORE[method] if n_starts is None else n_starts)
-    return np.concatenate([theta, prior_starts(parameters)]) if method == "map" else theta
+    n = len(parameters)
+    if method == "map":
+        spread = spread_starts(parameters, max(n + 1, 3 * n - 3) if n_starts is None else n_starts)
+        return np.concatenate([spread, prior_starts(parameters)])
+    if n_starts is not None:
+        return spread_starts(parameters, n_starts)
+    return np.concatenate([spread_starts(parameters, n + 2), corner_starts(parameters)])
+
+
+def corner_starts(parameters: "Mapping[str, Parameter]") -> np.ndarray:
+    """Far-away places near which likelihoods often have optima that are not found from elsewhere.
+
+    Each parameter far down and far up while the others are at their default priors' means; and small rates with steep
+    choices, along which values hardly change and their small differences count.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Parameter
+        Parameters with their bounds.
+
+    Returns
+    -------
+    np.ndarray, shape (2 * n_parameters + 1, n_parameters)
+        On the unconstrained scale.
+    """
+    mean, sd = theta_moments(parameters)
+    kinds = Scale(parameters).kinds
+    ridge = np.select([kinds == BETWEEN, kinds == ABOVE], [-1.0, 1.0], 0.0)
+    return mean + FAR * sd * np.concatenate([-np.eye(len(mean)), np.eye(len(mean)), ridge[None]])
 
 
 def spread_starts(parameters: "Mapping[str, Parameter]", n_starts: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def _one_row(result: "FitResult") -> list[str]:
         if result.at_bound[name].iloc[0]:
             rows.append([name, number(value), "", "runs to infinity" if _endless(result, name)[0] else "at the bound"])
         else:
-            ends = "" if math.isnan(low) else f"{number(low)} to {number(high)}"
+            ends = "" if math.isnan(low) and math.isnan(high) else f"{number(low)} to {number(high)}"
             rows.append([name, number(value), number(se), f"{ends} (not identified)" if math.isnan(se) else ends])
     return table(["", "estimate", "se", "95 % interval"], rows)
 

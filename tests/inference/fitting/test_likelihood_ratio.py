@@ -9,13 +9,20 @@ from scipy import stats
 from scipy.optimize import brentq, minimize_scalar
 
 from spice.equations import Parameter, State, SymbolicModel
-from spice.errors import SpiceWarning
+from spice.errors import ConvergenceWarning, SpiceWarning
 from spice.inference import fit
+from spice.precoded import choice_kernel
 
 RISE = stats.chi2.ppf(0.95, 1) / 2  # nats
 # of the distance from the estimate: the root of twice the rise is 1e-3 from the end at most, before a last step of
 # Newton's method, whose error is of second order
 CLOSE = 1e-5
+
+
+def quietly(*arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpiceWarning)
+        return fit(*arguments)
 
 
 def half_normal(beta):
@@ -136,13 +143,77 @@ def test_they_reach_over_several_optima(tools):
     np.testing.assert_allclose(result.intervals["alpha"].iloc[0], plain.intervals["alpha"].iloc[0], atol=CLOSE)
 
 
+def test_they_hold_every_branch_of_a_profile(tools):
+    """Few choices: slow learning with steep choices is another way to explain them. All points of a grid are tried."""
+    rng = np.random.default_rng(2)
+    some = [tools.play(0.5, 3.0, 20, rng) for _ in range(12)]
+    result = quietly(tools.rescorla_wagner(), tools.dataset_of(some))
+    alpha, beta = np.meshgrid(np.linspace(0, 1, 301), np.geomspace(1e-3, 1e4, 400), indexing="ij")
+    far = 0
+    for row, (choices, rewards) in enumerate(some):
+        q, loss = np.full((2, *alpha.shape), 0.5), np.zeros(alpha.shape)
+        for t, (choice, reward) in enumerate(zip(choices, rewards, strict=True)):
+            if t:
+                loss += np.logaddexp(0, beta * (q[1 - choice] - q[choice]))
+            q[choice] += alpha * (reward - q[choice])
+        inside = loss < result.nll[row] + RISE - 0.01
+        for name, values in (("alpha", alpha[inside]), ("beta", beta[inside])):
+            if not result.at_bound.loc[row, name]:
+                low, high = result.intervals[name].loc[row]
+                assert low <= values.min() and values.max() <= high, (row, name)
+                far += name == "beta" and values.max() > 1e3
+    assert far  # or no profile has such a branch
+
+
+def test_units_do_not_matter(tools, bandit):
+    """Of rewards a million times as large, inverse temperatures are a millionth."""
+    choices, rewards = bandit
+
+    def ends(unit):
+        model = SymbolicModel(
+            states={"q": State(initial=0.5 * unit)},
+            updates=[("q", "chosen", "q + alpha * (reward - q)")],
+            logits="beta * q",
+            parameters={"alpha": Parameter(low=0, high=1), "beta": Parameter(low=0)},
+        )
+        found = fit(model, tools.dataset_of([(choices, rewards * unit)])).intervals.iloc[0].to_numpy()
+        return found * [1, 1, unit, unit]
+
+    np.testing.assert_allclose(ends(1e6), ends(1), rtol=CLOSE)
+    np.testing.assert_allclose(ends(1e-5), ends(1), rtol=CLOSE)
+
+
+def test_an_estimate_that_is_not_the_best(tools, bandit):
+    """From its one start x runs to -1, where x ** 3 - 3 * x is 2; it could be larger."""
+    model = SymbolicModel(
+        states={"q": State(initial=0.5)},
+        updates=[("q", "chosen", "q + alpha * (reward - q)")],
+        logits="(x ** 3 - 3 * x) * q",
+        parameters={"alpha": Parameter(low=0, high=1), "x": Parameter()},
+    )
+    data = tools.dataset_of([bandit], ["anna"])
+    poor, plain = fit(model, data, n_starts=1), fit(tools.rescorla_wagner(), data)
+    assert poor.converged["anna"] and poor.nll["anna"] > plain.nll["anna"] + 1
+    message = r"better optima than the estimates of 1 participants: 'anna' \([0-9.]+ nats\).* more n_starts="
+    with pytest.warns(ConvergenceWarning, match=message):
+        found = poor.intervals["x"].loc["anna"].to_numpy()
+    np.testing.assert_allclose(found**3 - 3 * found, plain.intervals["beta"].loc["anna"], rtol=CLOSE)
+
+
+def test_people_with_two_choices(tools):
+    """States and likelihoods overflow on the way to bounds that nothing excludes: no warning."""
+    person = np.array([0, 1, 0]), np.array([1.0, 1.0, 1.0])
+    result = quietly(choice_kernel(), tools.dataset_of([person]))
+    held = result.at_bound.iloc[0].to_numpy()
+    ends = result.intervals.iloc[0].to_numpy().reshape(-1, 2)[~held]
+    assert (ends[:, 0] <= ends[:, 1]).all()
+
+
 def test_people_who_tell_nothing(tools, people):
     """No trials: no interval by maximum likelihood, and the priors' by maximum a posteriori. Others' are as before."""
     data = tools.dataset_of([*people[:2], (np.zeros(1, int), np.zeros(1)), (np.zeros(40, int), np.ones(40))])
     alone = fit(tools.rescorla_wagner(), tools.dataset_of(people[:2])).intervals
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpiceWarning)
-        mle, found = fit(tools.rescorla_wagner(), data), fit(tools.rescorla_wagner(), data, "map")
+    mle, found = (quietly(tools.rescorla_wagner(), data, method) for method in ("mle", "map"))
     np.testing.assert_allclose(mle.intervals.iloc[:2], alone, rtol=1e-6)
     assert mle.intervals.iloc[2].isna().all() and mle.intervals["beta"].iloc[3].isna().all()
     z = stats.norm.ppf(0.975)  # the defaults are normal, and the profile of a normal density is its own
