@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class SpiceError(Exception):
@@ -77,6 +78,12 @@ def join_problems(title: str, problems: Iterable[str]) -> str:
     if len(problems) == 1:
         return f"{title}: {problems[0]}"
     return "\n".join([f"{title}:", *(f"  - {problem}" for problem in problems)])
+
+
+def first_of(entries: Sequence[Any], most: int = 5) -> str:
+    """The first few entries as text, and how many more there are."""
+    more = f" and {len(entries) - most} more" if len(entries) > most else ""
+    return ", ".join(map(str, entries[:most])) + more
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from spice.errors import DataError, did_you_mean, join_problems
+from spice.errors import DataError, did_you_mean, first_of, join_problems
 from spice.inference.fitting.uncertainty import Errors, standardised
 from spice.resources.arguments import in_words
 
@@ -129,10 +129,9 @@ def _redundant(names: Sequence[str], matrix: np.ndarray) -> list[str]:
     return problems
 
 
-def _listed(labels: Any, most: int = 5) -> str:
+def _listed(labels: Any) -> str:
     labels = list(labels)
-    more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return ("participants " if len(labels) > 1 else "participant ") + ", ".join(map(str, labels[:most])) + more
+    return ("participants " if len(labels) > 1 else "participant ") + first_of(labels)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spice.errors import ConvergenceWarning, join_problems
+from spice.errors import ConvergenceWarning, first_of, join_problems
 from spice.inference.fitting.posterior_population import population_of
 from spice.inference.fitting.result import EVERYBODY, FitResult, interval_table, participant_labels, tables
 from spice.inference.fitting.sampling import Settings, Trace, import_extra
@@ -177,7 +177,7 @@ class PosteriorResult(FitResult):
             whose = ""
             if self.statistics["diverging"].ndim == 3 and len(self.parameters) > 1:
                 counts = self.statistics["diverging"].sum((0, 1))
-                whose = f" ({_names(self.parameters.index[counts > 0])})"
+                whose = f" ({first_of(self.parameters.index[counts > 0], LISTED)})"
             found.append(
                 f"{self.n_divergences} of {total:,} draws diverged{whose}: parts of the posterior may be missed. Raise "
                 f"target_accept from {s.target_accept:g} to {higher:g}; if that does not help, give narrower priors"
@@ -339,7 +339,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
         notes += [f"R-hat above {R_HAT}: {own(bad_hat)}"] if own(bad_hat) else []
         notes += [f"few effective draws: {own(bad_ess)}"] if own(bad_ess) else []
         notes += (
-            [f"the population is not to be trusted yet: {_names(population)}"]
+            [f"the population is not to be trusted yet: {first_of(population, LISTED)}"]
             if pooling == "partial" and population
             else []
         )
@@ -359,9 +359,4 @@ def _nll(likelihood: Any, values: np.ndarray) -> np.ndarray:
 def _listed(values: Any) -> str:
     """Variables with their values, the worst first."""
     shown = [f"{name} ({value:.2f})" if value < 10 else f"{name} ({value:.0f})" for name, value in values.items()]
-    return _names(shown)
-
-
-def _names(entries: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, entries[:LISTED]))
-    return shown + (f" and {len(entries) - LISTED} more" if len(entries) > LISTED else "")
+    return first_of(shown, LISTED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spice.errors import ConvergenceWarning, DataError, join_problems
+from spice.errors import ConvergenceWarning, DataError, first_of, join_problems
 from spice.resources.agents import Seed
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 from spice.resources.validation import check_choices
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from spice.inference.fitting.population import Population
     from spice.resources.environments import Bandits
 
-MOST_NAMED = 5  # participants in an error
 EVERYBODY = "everybody"  # label of the one row of estimates where all participants share them
 
 
@@ -161,10 +160,9 @@ class FitResult:
             f"{label!r} ({more:.2g} nats)" for label, more in zip(self.parameters.index, nats, strict=True) if more
         ]
         if found:
-            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
             warnings.warn(
                 f"the search for intervals came upon better optima than the estimates of {len(found)} participants: "
-                f"{', '.join(found[:MOST_NAMED])}{more}. Their intervals are around these; fit with more n_starts=.",
+                f"{first_of(found)}. Their intervals are around these; fit with more n_starts=.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -283,9 +281,8 @@ class FitResult:
         strange = [repr(label) for label in labels if label not in known]
         problems = []
         if strange:
-            more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
             problems.append(
-                f"participant(s) {', '.join(strange[:MOST_NAMED])}{more} were not fitted: hold out some of a person's "
+                f"participant(s) {first_of(strange)} were not fitted: hold out some of a person's "
                 "sessions, not all (in cross-validation, groups by block), or fit with pooling='complete'."
             )
         problems += [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import betainc, gammainc, gammaincinv, gammaln, logsumexp, psi
 
-from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, join_problems
+from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning, first_of, join_problems
 from spice.resources.arguments import as_numbers, in_words
 
 if TYPE_CHECKING:
@@ -358,9 +358,8 @@ def _warn_of_fits(small: Any, large: Any, labels: list[Any], gain: np.ndarray, s
         )
 
 
-def _some(labels: list[Any], most: int = 5) -> str:
-    more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return f"participant{'s' if len(labels) > 1 else ''} {', '.join(map(str, labels[:most]))}{more}"
+def _some(labels: list[Any]) -> str:
+    return f"participant{'s' if len(labels) > 1 else ''} {first_of(labels)}"
 
 
 def _chi_squared(gain: np.ndarray, scored: np.ndarray, more: int, labels: list[Any]) -> LikelihoodRatio:

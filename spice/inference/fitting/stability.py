@@ -11,7 +11,7 @@ from spice.equations.model_parts import Branch
 from spice.equations.parsing import InCell, OverActions, symbol
 from spice.equations.parts import without_kinks
 from spice.equations.symbolic import SymbolicModel
-from spice.errors import StabilityWarning
+from spice.errors import StabilityWarning, first_of
 from spice.resources.dataset import DatasetRNN
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ def warn_unstable(result: "FitResult", stacklevel: int = 3) -> None:
     for state, growth in multipliers(result.model, result.dataset, values).items():
         found += [f"{labels[row]} ({state} by {growth[row]:.3g})" for row in np.flatnonzero(growth > 1 + BEYOND)]
     if found:
-        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
         warnings.warn(
-            f"the estimates of {', '.join(found[:LISTED])}{more} let a state grow in every trial of some kind: longer "
+            f"the estimates of {first_of(found, LISTED)} let a state grow in every trial of some kind: longer "
             "sessions would be predicted by numbers that explode. Give the parameters bounds that keep what a state is "
             "multiplied by within [-1, 1], or priors.",
             StabilityWarning,

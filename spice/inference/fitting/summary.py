@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spice.errors import first_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -158,8 +160,7 @@ def grouped(remarks: "pd.Series") -> list[str]:
             people.setdefault(kind, []).append(str(label))
     lines = []
     for kind, labels in sorted(people.items(), key=lambda item: -len(item[1])):
-        more = f" and {len(labels) - ONE_BY_ONE} more" if len(labels) > ONE_BY_ONE else ""
-        lines.append(f"{kind} ({len(labels)}): {', '.join(labels[:ONE_BY_ONE])}{more}")
+        lines.append(f"{kind} ({len(labels)}): {first_of(labels, ONE_BY_ONE)}")
     return lines
 
 
