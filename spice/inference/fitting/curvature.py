@@ -34,6 +34,11 @@ class Curvature:
     saddle: np.ndarray
     log_determinant: np.ndarray
 
+    @property
+    def errors(self) -> np.ndarray:
+        """Standard errors on the unconstrained scale, (n_rows, n_parameters); NaN for what is not identified."""
+        return np.where(self.lost, np.nan, np.sqrt(np.einsum("rkk->rk", self.covariance)))
+
 
 def curvature_of(scale: Scale, theta: np.ndarray, hessian: np.ndarray, held: np.ndarray) -> Curvature:
     """Read second derivatives.
@@ -72,10 +77,8 @@ def curvature_of(scale: Scale, theta: np.ndarray, hessian: np.ndarray, held: np.
     return Curvature(covariance, lost | ~usable[:, None], np.any(values < -UNKNOWN, axis=1), determinant)
 
 
-def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standard errors on the natural scale, and 95 % intervals formed on the unconstrained one.
-
-    So near one of two bounds that the logit says nothing they are formed on the natural scale, and end at the bound.
+def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> np.ndarray:
+    """Standard errors on the natural scale.
 
     Parameters
     ----------
@@ -88,19 +91,36 @@ def standard_errors(scale: Scale, theta: np.ndarray, found: Curvature) -> tuple[
 
     Returns
     -------
-    se, low, high : np.ndarray, each (n_rows, n_parameters)
+    np.ndarray, shape (n_rows, n_parameters)
         NaN for what is held or not identified.
     """
-    errors = np.sqrt(np.einsum("rkk->rk", found.covariance))
-    errors[found.lost | np.isinf(theta)] = np.nan
+    return scale.derivatives(theta)[1] * np.where(np.isinf(theta), np.nan, found.errors)
+
+
+def normal_intervals(scale: Scale, theta: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals formed on the unconstrained scale.
+
+    So near one of two bounds that the logit says nothing they are formed on the natural scale, and end at the bound.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scales.
+    theta, errors : np.ndarray, each (n_rows, n_parameters)
+        Finite estimates and standard errors on the unconstrained scale.
+
+    Returns
+    -------
+    low, high : np.ndarray, each (n_rows, n_parameters)
+        Natural scale.
+    """
     width = Z * errors
     x, slope, _ = scale.derivatives(theta)
-    there = np.where(np.isinf(theta), 0.0, theta)
-    low, high = scale.natural(there - width), scale.natural(there + width)
+    low, high = scale.natural(theta - width), scale.natural(theta + width)
     vague = (scale.kinds == BETWEEN) & (width > VAGUE)
     low[vague] = np.maximum(x - slope * width, scale.low)[vague]
     high[vague] = np.minimum(x + slope * width, scale.high)[vague]
-    return slope * errors, low, high
+    return low, high
 
 
 def laplace(value: np.ndarray, found: Curvature) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from spice.inference.fitting.common import population_start
-from spice.inference.fitting.curvature import Curvature, standard_errors
+from spice.inference.fitting.curvature import Curvature, normal_intervals, standard_errors
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
@@ -57,7 +57,8 @@ def _result(
 
     index, nowhere = participant_index(labels), np.zeros(found.theta.shape, bool)
     posterior = Curvature(found.covariances, nowhere, nowhere[:, 0], np.full(len(labels), np.nan))
-    se, low, high = standard_errors(scale, found.theta, posterior)
+    se = standard_errors(scale, found.theta, posterior)
+    low, high = normal_intervals(scale, found.theta, posterior.errors)
     estimates = tables(labels, scale.names, scale.natural(found.theta), se, nowhere)
     n_scored = likelihood.n_scored()
     one = (options_chosen(dataset, likelihood.participants) == 1) & (n_scored > 1) & (found.reason == "converged")

@@ -143,7 +143,7 @@ def _result(
     model, dataset, own, method, pooling = what
     shared, index, names = pooling == "complete", participant_index(labels), list(target.scale.names)
     theta = np.where(remarks.at_bound, np.inf, found.theta)
-    se = standard_errors(target.scale, theta, remarks.curvature)[0]
+    se = standard_errors(target.scale, theta, remarks.curvature)
 
     def full(part: np.ndarray, missing: float = np.nan) -> np.ndarray:
         whole = np.full((len(labels), *part.shape[1:]), missing, dtype=part.dtype)
