@@ -56,7 +56,7 @@ def interval_ends(
         Infinite, or the bound, where there is no end; NaN where none was found, for what is at a bound, and of people
         without estimates.
     better : np.ndarray, shape (n_participants,)
-        By how many nats the best minimum seen is better than the optimum: what the intervals are about then.
+        By how many nats the minimum that the intervals are about is better than the optimum.
     """
     target = Target(likelihood, parameters, "none" if method == "mle" else "mode")
     people = np.flatnonzero(~np.isnan(optimum).any(1))
@@ -77,17 +77,18 @@ def _around_the_best(target: Target, theta: np.ndarray, people: np.ndarray) -> t
     ``theta``: (n_people, n_starts, n_parameters), the optimum first.
     """
     first, theta = target(theta[:, 0], people).value, theta.copy()
-    value, again = first.copy(), np.arange(len(people))
+    value, again, best = first.copy(), np.arange(len(people)), theta[:, 0]
     ends = np.full((2, len(people), theta.shape[2]), np.nan)
-    for _ in range(TIMES):
+    for turn in range(TIMES):
+        if turn:
+            found = optima(target, best[:, None], people[again])
+            theta[again, 0], value[again] = found.theta, found.rows.value
         intervals = _Intervals(target, theta[again], value[again], people[again])
         ends[:, again] = intervals.find()
         lower = intervals.known.lowest < value[again] - BETTER
         again, best = again[lower], intervals.known.best[lower]
         if not len(again):
             break
-        theta[again, 0] = optima(target, best[:, None], people[again]).theta
-        value[again] = target(theta[again, 0], people[again]).value
     with np.errstate(invalid="ignore"):
         return ends, np.nan_to_num(first - value)
 
@@ -134,10 +135,9 @@ class _Intervals:
         row, minimum = self._minima()
         hessian = self._target(minimum, self._people[row]).hessian
         found = curvature_of(self._target.scale, minimum, hessian, np.isinf(minimum))
-        errors = np.where(found.lost, np.nan, np.sqrt(np.einsum("rkk->rk", found.covariance)))
         place, which = np.nonzero(np.isfinite(self._estimate[row]) & np.isfinite(minimum))
         for way in (0, 1):
-            self._extend(way, row[place], which, minimum[place], errors[place, which])
+            self._extend(way, row[place], which, minimum[place], found.errors[place, which])
 
     def _minima(self) -> tuple[np.ndarray, np.ndarray]:
         """Different minima in the interval, and whose they are: (n_minima,), (n_minima, n_parameters).
@@ -168,9 +168,7 @@ class _Intervals:
             person, which = np.nonzero(new[way] & np.isfinite(self._reach[way]))
             reach = self._reach[way, person, which]
             theta = self._starts[person]
-            theta[np.arange(len(person)), :, which] = (side * (reach + 2 * SAME * np.maximum(np.abs(reach), 1.0)))[
-                :, None
-            ]
+            theta[np.arange(len(person)), :, which] = (side * (reach + 2 * _slack(reach)))[:, None]
             held = Held(self._target, self._people[person], which)
             descent = Descent(held, theta, np.arange(len(person)))  # type: ignore[arg-type]
             descent.run(STEPS)
@@ -183,7 +181,7 @@ class _Intervals:
             room = np.where(kinds == BETWEEN, 0.0, SIDES * self._estimate) + FURTHEST
             farthest[(farthest >= room) & (kinds != FREE)] = np.inf
             self._reach[farthest == np.inf] = np.inf
-            short = farthest > self._reach + SAME * np.maximum(np.abs(self._reach), 1.0)
+            short = farthest > self._reach + _slack(self._reach)
         short |= (self._reach == -np.inf) & np.isfinite(farthest)
         return short & np.isfinite(self._estimate)
 
@@ -201,3 +199,8 @@ class _Intervals:
         search = Search(self._target, self._people, self.known, person, which, side)
         end = search.run(theta, self._value[person], self._estimate[person, which], errors)
         np.fmax.at(self._reach[way], (person, which), side * end)
+
+
+def _slack(reach: np.ndarray) -> np.ndarray:
+    """By how much ends may differ that are the same."""
+    return SAME * np.maximum(np.abs(reach), 1.0)

@@ -38,43 +38,39 @@ class Known:
         Of each parameter, downwards (negative values) and upwards: minus infinity where nothing is known.
     theta : np.ndarray, shape (2, n_people, n, n)
         The places.
-    lowest : np.ndarray, shape (n_people,)
-        The lowest value seen.
     best : np.ndarray, shape (n_people, n)
-        Where; NaN where that is not below the minimum.
+        Where the lowest value was seen; NaN where that is not below the minimum.
     """
 
     def __init__(self, value: np.ndarray, n: int):
-        self._limit, self.lowest = value + RISE, value.copy()
+        self._limit, self._depth = value + RISE, -value
         self.farthest = np.full((2, len(value), n), -np.inf)
         self.theta = np.full((2, len(value), n, n), np.nan)
         self.best = np.full((len(value), n), np.nan)
+
+    @property
+    def lowest(self) -> np.ndarray:
+        """The lowest value seen of each person, (n_people,)."""
+        return -self._depth
 
     def add(self, person: np.ndarray, theta: np.ndarray, value: np.ndarray) -> None:
         """Take note of rows: whose, where, and the function there."""
         inside = value < self._limit[person]
         person, theta, value = person[inside], theta[inside], value[inside]
-        self._note(self.lowest, self.best, person, theta, -value, sign=-1.0)
+        self._note(self._depth, self.best, person, theta, -value)
         for way, side in enumerate((-1.0, 1.0)):
             for k in range(theta.shape[1]):
                 self._note(self.farthest[way, :, k], self.theta[way, :, k], person, theta, side * theta[:, k])
 
     @staticmethod
-    def _note(
-        record: np.ndarray,
-        place: np.ndarray,
-        person: np.ndarray,
-        theta: np.ndarray,
-        score: np.ndarray,
-        sign: float = 1.0,
-    ) -> None:
-        """Keep the highest score of each person, as ``sign * score``, and where it is."""
+    def _note(record: np.ndarray, place: np.ndarray, person: np.ndarray, theta: np.ndarray, score: np.ndarray) -> None:
+        """Keep the highest score of each person, and where it is."""
         order = np.argsort(score)
         row = np.full(len(record), -1)
         row[person[order]] = order  # the last one stays
         who = np.flatnonzero(row >= 0)
-        who = who[score[row[who]] > sign * record[who]]
-        record[who], place[who] = sign * score[row[who]], theta[row[who]]
+        who = who[score[row[who]] > record[who]]
+        record[who], place[who] = score[row[who]], theta[row[who]]
 
 
 class Held:
