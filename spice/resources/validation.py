@@ -142,7 +142,8 @@ def _rewards(dataset: DatasetRNN, missing_reward: str) -> list[str]:
 def _large_rewards(dataset: DatasetRNN) -> list[str]:
     """Rewards are of a size that inverse temperatures can be found for."""
     rewards = dataset.xs[..., dataset.columns.reward]
-    wrong = rewards.isfinite() & (rewards.abs() > LARGEST) & dataset.observed.unsqueeze(-1)
+    large = rewards.abs() > LARGEST
+    wrong = large & rewards.isfinite() & dataset.observed.unsqueeze(-1) if large.any() else large
     if not wrong.any():
         return []
     session, trial, action = _first(wrong)
