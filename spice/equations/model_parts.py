@@ -58,7 +58,8 @@ class Parameter:
     prior : str, optional
         Prior of one participant's value, on the natural scale, such as ``"beta(1, 1)"``.
     mean_prior, sd_prior : str, optional
-        Priors of the population's mean and standard deviation, on the scale that ``scale`` names.
+        Priors of the population's mean and standard deviation, on the scale that ``scale`` names. Where there is none,
+        "nuts" has a weakly informative one, and "em" none but for that of the spread, which is worth one person.
     scale : {"unconstrained", "natural"}, default "unconstrained"
         Where participants are normally distributed: on the unconstrained scale (logit between two bounds, logarithm
         from one bound on), or on the natural scale, truncated to the bounds. For method "nuts": "em" always takes the

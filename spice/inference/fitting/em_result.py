@@ -11,6 +11,7 @@ from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em import EMFit, fit_em
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
+from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.remarks import options_chosen
 from spice.inference.fitting.result import FitResult, interval_table, participant_index, participant_labels, tables
 from spice.inference.fitting.transforms import Scale
@@ -26,7 +27,8 @@ def fit_population(
     ----------
     model : SymbolicModel
         The model. People are taken as normal on the unconstrained scale, as the summary of the population says,
-        whatever ``Parameter.scale`` is: that counts for method "nuts".
+        whatever ``Parameter.scale`` is: that counts for method "nuts", and for what ``mean_prior`` and ``sd_prior``
+        are about (`spice.inference.fitting.population_prior`).
     dataset : DatasetRNN
         The data.
     n_threads : int, optional
@@ -45,6 +47,7 @@ def fit_population(
     """
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)
+    settings["prior"] = PopulationPrior(model.parameters)
     settings["start"] = population_start(start, model, likelihood, labels, theta_moments(model.parameters)[1])
     found = fit_em(likelihood, scale, labels=labels, place=partial(first_bad_trial, likelihood, dataset), **settings)
     return _result(model, dataset, likelihood, scale, labels, found)

@@ -40,7 +40,7 @@ def _unsettled(em: Any, tolerance: float, max_iterations: int) -> str:
 
 
 def _unsure(em: Any, labels: Sequence[Any]) -> str:
-    people = [labels[person] for person in em.active[em.restless | ~em.laplace.converged]]
+    people = [labels[person] for person in em.active[em.unsure]]
     if not people:
         return ""
     some = ", ".join(map(repr, people[:5])) + (f" (and {len(people) - 5} more)" if len(people) > 5 else "")
@@ -72,7 +72,7 @@ def _indistinct(em: Any) -> list[str]:
 def _at_edges(em: Any) -> list[str]:
     """Bounded parameters of which the choices tell no more than that everybody is near a bound."""
     theta, bounded = em.means().mean(0), np.isfinite(em.scale.low) | np.isfinite(em.scale.high)
-    far = bounded & (np.abs(theta - em.usual) > EDGE * np.sqrt(em.wide))
+    far = bounded & (np.abs(theta - em.prior.usual) > EDGE * np.sqrt(em.prior.wide))
     values = em.scale.natural(theta[None])[0]
     return [
         f"the population's mean of {em.scale.names[k]} ran to {values[k]:.3g}: the choices say only that everybody's "

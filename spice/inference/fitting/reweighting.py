@@ -1,8 +1,8 @@
 """What Laplace's approximation leaves out of a fitted population: posteriors by importance sampling.
 
-Draws of everybody's parameters are made once, around the modes. Under another population they only get other weights,
-so EM can go on without evaluating the likelihood again (Monte Carlo maximum likelihood: Geyer & Thompson 1992, JRSS B
-54: 657-699). Spreads of parameters of which choices tell little, and the intervals that follow from them, are far too
+Draws of everybody's parameters are made once (`proposals`). Under another population they only get other weights, so EM
+can go on without evaluating the likelihood again (Monte Carlo maximum likelihood: Geyer & Thompson 1992, JRSS B 54:
+657-699). Spreads of parameters of which choices tell little, and the intervals that follow from them, are far too
 small without it.
 """
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from spice.equations.caching import njit
 from spice.inference.fitting.anderson import Extrapolation
+from spice.inference.fitting.guess import Guess
 from spice.inference.fitting.modes import Laplace, Points
-from spice.inference.fitting.scoring import Guess
+from spice.inference.fitting.population_prior import PopulationPrior
+from spice.inference.fitting.proposals import Proposal
+from spice.inference.fitting.scoring import shift_of_means
 from spice.inference.fitting.transforms import Scale
 
-ALL_DRAWS, FEWEST, MOST = 2**16, 64, 256  # of everybody; of one person
-WIDE, WIDE_SHARE = 2.0, 0.25  # times Laplace's standard deviations: a quarter of the draws
 TRUSTED = 15.0  # effective draws from which on they are better than Laplace's approximation
 ROWS = 2**16  # evaluated at once
 ITERATIONS = 1000
@@ -92,7 +92,7 @@ class Posterior:
 
 
 class Draws:
-    """Parameters of everybody, drawn around the modes, and the likelihood there.
+    """Parameters of everybody, drawn at random, and the likelihood there.
 
     Parameters
     ----------
@@ -100,34 +100,29 @@ class Draws:
         On the natural scale.
     scale : Scale
         Of its parameters.
-    points : Points
-        Modes.
-    found : Laplace
-        Posteriors there.
+    group : np.ndarray of int, shape (n_people,)
+        Who everybody is, by place in the likelihood.
+    proposal : Proposal
+        Where draws come from.
+    rough : Posterior
+        What has to do for those with too few effective draws.
     seed : int
         Of the draws.
     """
 
-    def __init__(self, likelihood: Any, scale: Scale, points: Points, found: Laplace, seed: int):
-        self.laplace = Posterior.of_laplace(points, found)
-        n_people, n = points.theta.shape
-        size = int(2 ** np.floor(np.log2(np.clip(ALL_DRAWS / n_people, FEWEST, MOST))))
-        z = _even(n_people, size, n, seed)
-        size_of = np.where(np.arange(size) < WIDE_SHARE * size, WIDE, 1.0)  # the first points are as even as all
-        root = np.linalg.cholesky(self.laplace.covariance)
-        away = z * size_of[:, None]
-        self.theta = points.theta[:, None] + np.einsum("pij,pkj->pki", root, away)
-        half = (away**2).sum(2) / 2
-        narrow, wide = np.log1p(-WIDE_SHARE) - half, np.log(WIDE_SHARE) - half / WIDE**2 - n * np.log(WIDE)
-        log_density = np.logaddexp(narrow, wide) - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)[:, None]
-        rows, group = self.theta.reshape(-1, n), np.repeat(points.group, size)
+    def __init__(
+        self, likelihood: Any, scale: Scale, group: np.ndarray, proposal: Proposal, rough: Posterior, seed: int
+    ):
+        self._rough = rough
+        self.theta, log_density = proposal.draw(seed)
+        rows, group = self.theta.reshape(-1, self.theta.shape[2]), np.repeat(group, proposal.size)
         parts = [slice(i, i + ROWS) for i in range(0, len(rows), ROWS)]
         with np.errstate(all="ignore"):  # what overflows is impossible
             nll = np.concatenate([likelihood.gradient(scale.natural(rows[part]), group[part])[0] for part in parts])
-        self._base = np.where(np.isfinite(nll), -nll, -np.inf).reshape(n_people, size) - log_density
+        self._base = np.where(np.isfinite(nll), -nll, -np.inf).reshape(log_density.shape) - log_density
 
     def posterior(self, guess: Guess, matrix: np.ndarray) -> Posterior:
-        """Everybody's posterior given a population; Laplace's of those with too few effective draws."""
+        """Everybody's posterior given a population; a rough one of those with too few effective draws."""
         n_people, _, n = self.theta.shape
         unroot = np.linalg.inv(guess.root)
         means, covariances = np.empty((n_people, n)), np.empty((n_people, n, n))
@@ -137,7 +132,7 @@ class Draws:
         few = ~(effective >= TRUSTED)  # nan where all draws are impossible
         found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum(), few)
         for name in ("theta", "covariance", "log_evidence"):
-            getattr(found, name)[few] = getattr(self.laplace, name)[few]
+            getattr(found, name)[few] = getattr(self._rough, name)[few]
         return found
 
 
@@ -145,7 +140,7 @@ def refined(
     draws: Draws,
     guess: Guess,
     matrix: np.ndarray,
-    wide: np.ndarray,
+    prior: PopulationPrior,
     diagonal: bool,
     units: np.ndarray,
     tolerance: float,
@@ -160,8 +155,8 @@ def refined(
         Where to begin.
     matrix : np.ndarray, shape (n_people, n_columns)
         Regressors.
-    wide : np.ndarray, shape (n_parameters,)
-        Variances of `Guess.log_prior`.
+    prior : PopulationPrior
+        Of the population.
     diagonal : bool
         Whether the covariance stays diagonal.
     units : np.ndarray, shape (n_parameters,)
@@ -172,12 +167,12 @@ def refined(
     ahead, plain, before = Extrapolation(), None, -np.inf
     for _ in range(ITERATIONS):
         found = draws.posterior(guess, matrix)
-        value = found.log_evidence.sum() + guess.log_prior(wide)
+        value = found.log_evidence.sum() + prior.log_density(guess)
         if plain is not None and value < before - SLACK:  # extrapolated too far
             guess, plain = plain, None
             ahead.forget()
             continue
-        new = _step(found, guess, matrix, wide, diagonal)
+        new = _step(found, guess, matrix, prior, diagonal)
         if guess.distances(new, matrix, units).max() < FINER * tolerance:
             return new, True
         plain, before = new if ahead.knows else None, value
@@ -186,20 +181,34 @@ def refined(
     return guess, False
 
 
-def _step(found: Posterior, guess: Guess, matrix: np.ndarray, wide: np.ndarray, diagonal: bool) -> Guess:
-    """A step of EM: the regression of posterior means on the regressors, and the covariance of what is left."""
-    coefficients = np.linalg.lstsq(matrix, found.theta, rcond=None)[0]
-    rest = found.theta - matrix @ coefficients
-    covariance = rest.T @ rest / len(rest) + found.covariance.mean(0)
-    covariance += guess.root @ guess.pull(wide) @ guess.root.T / len(rest)
-    return Guess(coefficients, np.linalg.cholesky(np.diag(np.diag(covariance)) if diagonal else covariance))
+def _step(found: Posterior, guess: Guess, matrix: np.ndarray, prior: PopulationPrior, diagonal: bool) -> Guess:
+    """A step of EM: the regression of posterior means on the regressors, and the covariance of what is left.
+
+    In whitened coordinates. What the prior says of the covariance is taken at the population before.
+    """
+    n_people, n = found.theta.shape
+    unroot = np.linalg.inv(guess.root)
+    z = (found.theta - matrix @ guess.coefficients) @ unroot.T
+    information = np.einsum("pa,pb,ij->aibj", matrix, matrix, np.eye(n), optimize=True)
+    shift = shift_of_means(information, matrix.T @ z, *prior.of_means(guess), guess)
+    rest = z - matrix @ shift
+    change = rest.T @ rest / n_people + unroot @ found.covariance.mean(0) @ unroot.T
+    covariance = guess.root @ _pulled(change, prior.pull(guess) / n_people) @ guess.root.T
+    root = np.linalg.cholesky(np.diag(np.diag(covariance)) if diagonal else covariance)
+    return prior.inside(Guess(guess.coefficients + shift @ guess.root.T, root))
 
 
-def _even(n_people: int, size: int, n: int, seed: int) -> np.ndarray:
-    """Standard normal draws that are spread evenly for each person, shape (n_people, size, n)."""
-    from scipy.stats import qmc
+def _pulled(change: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """A relative covariance X that is 1 where the slope of the log evidence, and of the prior, vanishes.
 
-    rng = np.random.default_rng([seed, 1])
-    points = qmc.Sobol(n, rng=rng).random(size)
-    shifted = (points + rng.random((n_people, 1, n))) % 1
-    return ndtri(np.clip(shifted, 1e-9, 1 - 1e-9))
+    There change + pull = 1. The pull's positive part widens, X = change + pull; the negative part E narrows,
+    X + X E X = change, whose solution is positive definite however strong the pull.
+    """
+    values, axes = np.linalg.eigh(pull)
+    widened = change + (axes * np.maximum(values, 0.0)) @ axes.T
+    narrowed = (axes * np.maximum(-values, 0.0)) @ axes.T
+    sizes, vectors = np.linalg.eigh(widened)
+    half = (vectors * np.sqrt(np.maximum(sizes, 0.0))) @ vectors.T
+    values, axes = np.linalg.eigh(half @ narrowed @ half)
+    shrunk = (axes * (2 / (1 + np.sqrt(1 + 4 * np.maximum(values, 0.0))))) @ axes.T
+    return half @ shrunk @ half

@@ -28,10 +28,10 @@ class Errors:
 class Uncertainty:
     """Covariances of a population's estimated numbers, by the expected information of a linear mixed model.
 
-    Each person's likelihood is taken as normal around that person's best parameters, as Laplace's approximation does.
-    These then scatter around the population's mean with the covariance of people plus that of their own errors; J is
-    the inverse of the sum. The information is sum(x x' (x) J) on the coefficients and sum(tr(J E J E')) / 2 on the
-    covariance's elements, E its derivatives by them; the two are orthogonal (Harville 1977, JASA 72: 320-338).
+    Each person's likelihood is taken as normal around that person's best parameters. These then scatter around the
+    population's mean with the covariance of people plus that of their own errors; J is the inverse of the sum. The
+    information is sum(x x' (x) J) on the coefficients and sum(tr(J E J E')) / 2 on the covariance's elements, E its
+    derivatives by them; the two are orthogonal (Harville 1977, JASA 72: 320-338). What the prior tells is added.
 
     Attributes
     ----------
@@ -52,7 +52,9 @@ class Uncertainty:
     directions: np.ndarray
 
     @classmethod
-    def of(cls, matrix: np.ndarray, precisions: np.ndarray, diagonal: bool) -> "Uncertainty":
+    def of(
+        cls, matrix: np.ndarray, precisions: np.ndarray, diagonal: bool, of_prior: tuple[np.ndarray, np.ndarray]
+    ) -> "Uncertainty":
         """From what the data tell.
 
         Parameters
@@ -63,10 +65,13 @@ class Uncertainty:
             J of each person.
         diagonal : bool
             Whether only the covariance's diagonal was estimated.
+        of_prior : (np.ndarray, np.ndarray), each (n_parameters,)
+            What the prior tells of the means, and of variances.
         """
         n, n_columns = precisions.shape[1], matrix.shape[1]
         standard, change = standardised(matrix)
         of_means = np.einsum("pa,pb,pij->aibj", standard, standard, precisions, optimize=True)
+        of_means[0, np.arange(n), 0, np.arange(n)] += of_prior[0]
         coefficients = _inverse(of_means.reshape(n_columns * n, -1)).reshape(n_columns, n, n_columns, n)
         first, second = (np.arange(n), np.arange(n)) if diagonal else np.tril_indices(n)
         directions, places = np.zeros((len(first), n, n)), np.arange(len(first))
@@ -75,6 +80,7 @@ class Uncertainty:
         products = (flat.T @ flat).reshape(n, n, n, n)  # sum over people of J_ab J_cd
         # tr(J E J F) = J_ab E_bc J_cd F_da
         of_elements = np.einsum("abcd,mbc,kda->mk", products, directions, directions, optimize=True) / 2
+        of_elements[np.diag_indices(len(first))] += np.where(first == second, of_prior[1][first], 0.0)
         return cls(matrix.mean(0), change, coefficients, _inverse(of_elements), directions)
 
     def errors(self, covariance: np.ndarray) -> Errors:
@@ -116,6 +122,25 @@ class Uncertainty:
         of_means = np.einsum("pa,aibj,pb->pij", standard, np.nan_to_num(self.coefficients), standard, optimize=True)
         of_spread = np.einsum("mip,mk,kjp->pij", turned, np.nan_to_num(self.elements), turned, optimize=True)
         return shrink @ (of_means + of_spread) @ shrink.swapaxes(1, 2)
+
+
+def precisions(root: np.ndarray, posterior: np.ndarray) -> np.ndarray:
+    """Inverse covariances of single people's best parameters around the population's mean, from posterior covariances.
+
+    S^-1 - S^-1 V S^-1, what is left of the complete data's information (Louis 1982, JRSS B 44: 226-233); 0 along
+    directions in which a posterior V is wider than the population S.
+
+    Parameters
+    ----------
+    root : np.ndarray, shape (n_parameters, n_parameters)
+        Lower Cholesky factor of the population's covariance.
+    posterior : np.ndarray, shape (n_people, n_parameters, n_parameters)
+        Posterior covariances.
+    """
+    unroot = np.linalg.inv(root)
+    left, axes = np.linalg.eigh(np.eye(len(root)) - unroot @ posterior @ unroot.T)
+    axes = unroot.T @ axes
+    return (axes * np.maximum(left, 0.0)[:, None]) @ axes.swapaxes(1, 2)
 
 
 def standardised(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

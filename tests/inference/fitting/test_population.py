@@ -98,12 +98,12 @@ def test_large_numbers_are_no_constants():
 
 def test_errors_are_nan_only_where_the_choices_say_nothing():
     precisions = np.tile(np.diag([4.0, 0.0, 2.0]), (50, 1, 1))
-    found = Uncertainty.of(np.ones((50, 1)), precisions, diagonal=True).errors(np.eye(3))
+    found = Uncertainty.of(np.ones((50, 1)), precisions, True, (np.zeros(3), np.zeros(3))).errors(np.eye(3))
     np.testing.assert_allclose(found.mean, [1 / np.sqrt(200), np.nan, 0.1])
     np.testing.assert_allclose(
         found.sd, [1 / 4 / np.sqrt(50) * np.sqrt(2) / 2, np.nan, 1 / 2 / np.sqrt(50) * np.sqrt(2) / 2]
     )
     # a direction between two parameters
     precisions = np.tile([[1.0, -1.0, 0], [-1.0, 1.0, 0], [0, 0, 1.0]], (50, 1, 1))
-    found = Uncertainty.of(np.ones((50, 1)), precisions, diagonal=True).errors(np.eye(3))
+    found = Uncertainty.of(np.ones((50, 1)), precisions, True, (np.zeros(3), np.zeros(3))).errors(np.eye(3))
     np.testing.assert_allclose(found.mean, [np.nan, np.nan, 1 / np.sqrt(50)])

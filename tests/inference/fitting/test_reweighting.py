@@ -9,9 +9,11 @@ from scipy.stats import norm
 from spice.equations import Parameter
 from spice.inference import fit
 from spice.inference.fitting.em import fit_em
-from spice.inference.fitting.modes import Laplace, Points, climb
-from spice.inference.fitting.reweighting import FEWEST, MOST, Draws, refined
-from spice.inference.fitting.scoring import Guess
+from spice.inference.fitting.guess import Guess
+from spice.inference.fitting.modes import Points, climb
+from spice.inference.fitting.population_prior import PopulationPrior
+from spice.inference.fitting.proposals import Proposal
+from spice.inference.fitting.reweighting import Draws, Posterior, refined
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact
 from spice.resources.bandits import BanditsDrift
@@ -52,6 +54,11 @@ class Binomial:
 
         found = minimize(cost, [0.5, 0.0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}).x
         return found[0], np.exp(found[1])
+
+
+def draws_around(likelihood, points, found):
+    proposal, rough = Proposal.around_modes(points, found), Posterior.of_laplace(points, found)
+    return Draws(likelihood, FREE, points.group, proposal, rough, 0)
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +102,14 @@ def test_people_without_effective_draws_keep_laplaces_approximation():
     points = Points.at(likelihood, np.zeros((3, 1)), np.arange(3))
     found = climb(likelihood, points, np.zeros((3, 1)), np.eye(1), 1e-10, 50)
     found.information[1] /= 1e6  # as if it were flat: draws far too wide
-    draws = Draws(likelihood, FREE, points, found, 0)
+    draws = draws_around(likelihood, points, found)
     guess, matrix = Guess(np.zeros((1, 1)), np.eye(1)), np.ones((3, 1))
     posterior = draws.posterior(guess, matrix)
     np.testing.assert_array_equal(posterior.covariance[1], found.covariances()[1])
     np.testing.assert_allclose(posterior.covariance[[0, 2], 0, 0], 1 / 10_001, rtol=0.1)
     np.testing.assert_array_equal(posterior.rough, [False, True, False])
-    new, ended = refined(draws, guess, matrix, np.array([WIDE]), True, np.ones(1), 1e-4)
+    new, ended = refined(draws, guess, matrix, PopulationPrior({"theta": Parameter()}), True, np.ones(1), 1e-4)
     assert ended and np.isfinite(new.root).all()
-
-
-def test_as_many_draws_as_are_of_use():
-    def size(n_people):
-        points = Points(np.zeros(n_people, int), *(np.zeros((n_people,) + shape) for shape in ((1,), (), (1,), (1, 1))))
-        found = Laplace.of(points, np.zeros((n_people, 1)), np.eye(1))
-        return Draws(Binomial(np.full(n_people, 0.5), 4), FREE, points, found, 0).theta.shape[1]
-
-    assert [size(n) for n in (2, 500, 4000)] == [MOST, 128, FEWEST]
 
 
 def test_intervals_of_weakly_identified_parameters_hold_the_truth(tools):
