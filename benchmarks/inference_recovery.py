@@ -17,7 +17,6 @@ from spice.inference import fit
 
 METHODS = ("mle", "map", "em", "nuts")
 HIERARCHICAL = ("em", "nuts")
-RUGGED = ("task_sets",)  # no fit by NUTS: so rugged a likelihood takes steps of .002 standard deviations
 
 
 def fitted(model: Any, dataset: Any, method: str, seed: int = 0, **settings: Any) -> tuple[Any, dict[str, Any]]:
@@ -93,9 +92,8 @@ def run(
     """
     out: dict[str, Any] = {"people": n_people, "trials": n_trials, "models": {}}
     for name in models:
-        methods = [method for method in METHODS if method != "nuts" or name not in RUGGED]
-        works = [delayed(run_one)(name, method, n_people, n_trials, seed, sampler) for method in reversed(methods)]
-        found = dict(zip(methods, reversed(Parallel(n_jobs=jobs)(works)), strict=True))
+        works = [delayed(run_one)(name, method, n_people, n_trials, seed, sampler) for method in reversed(METHODS)]
+        found = dict(zip(METHODS, reversed(Parallel(n_jobs=jobs)(works)), strict=True))
         out["models"][name] = found | {"not_better": judge(found)}
         show(name, out["models"][name])
     return out

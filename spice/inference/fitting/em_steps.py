@@ -7,7 +7,7 @@ import numpy as np
 from spice.errors import DataError, join_problems
 from spice.inference.fitting.anderson import Extrapolation
 from spice.inference.fitting.guess import Guess, Step
-from spice.inference.fitting.modes import Laplace, Points, climb, skewness_of
+from spice.inference.fitting.modes import Laplace, Points, climb, climb_from, skewness_of
 from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.proposals import Proposal
 from spice.inference.fitting.reweighting import Draws, Posterior, refined
@@ -108,7 +108,8 @@ class EM:
         coefficients[0] = mean
         self.guess = self.begun = self.prior.inside(Guess(coefficients, np.diag(sd)))
         z = np.concatenate([np.zeros((1, len(mean))), rng.normal(size=(max(n_starts, 1) - 1, len(mean)))])
-        points = self._drawn(z)
+        theta = (self.means()[None] + (z @ self.guess.root.T)[:, None]).reshape(-1, len(mean))
+        points = Points.at(self.evaluate, theta, np.tile(self.active, len(z)))
         energy = points.nll.reshape(len(z), -1) + (z**2).sum(1)[:, None] / 2
         lost = np.flatnonzero(~np.isfinite(energy.min(0)))
         if len(lost):
@@ -122,11 +123,6 @@ class EM:
             ]
             raise DataError(join_problems(f"The likelihood is not finite at the start ({where}) or near it", problems))
         self.points = points[energy.argmin(0) * len(self.active) + np.arange(len(self.active))]
-
-    def _drawn(self, z: np.ndarray) -> Points:
-        """Everybody at the same places of the population: rows place by place, person by person."""
-        theta = (self.means()[None] + (z @ self.guess.root.T)[:, None]).reshape(-1, z.shape[1])
-        return Points.at(self.evaluate, theta, np.tile(self.active, len(z)))
 
     def means(self) -> np.ndarray:
         """What the population predicts of people with data, shape (n_active, n_parameters)."""
@@ -192,10 +188,9 @@ class EM:
 
     def _bettered(self, n_more: int) -> np.ndarray:
         """Seek modes from draws of the population, made wider: too narrow if it missed modes. Whose was bettered."""
-        n_people = len(self.active)
-        points = self._drawn(WIDER * self._rng.normal(size=(n_more, len(self.scale.names))))
-        mean = np.tile(self.means(), (n_more, 1))
-        energy = climb(self.evaluate, points, mean, self.guess.root, EXACT, LAST).energy.reshape(n_more, n_people)
+        n_people, z = len(self.active), WIDER * self._rng.normal(size=(n_more, len(self.scale.names)))
+        where = self.active, self.means(), self.guess.root
+        points, energy = climb_from(self.evaluate, z, *where, EXACT, LAST)
         own, best = self.laplace.energy, energy.argmin(0)
         lowest = np.minimum(own, energy.min(0))
         self.starts = (np.concatenate([own[None], energy]) < lowest + SAME).mean(0)

@@ -198,6 +198,42 @@ def climb(
     return found
 
 
+def climb_from(
+    likelihood: Likelihood,
+    z: np.ndarray,
+    group: np.ndarray,
+    mean: np.ndarray,
+    root: np.ndarray,
+    enough: float,
+    most: int,
+) -> tuple[Points, np.ndarray]:
+    """Seek modes of everybody from the same places of the population.
+
+    Parameters
+    ----------
+    likelihood : callable
+        As for `climb`.
+    z : np.ndarray, shape (n_places, n_parameters)
+        Places, in whitened coordinates.
+    group : np.ndarray of int, shape (n_people,)
+        Whose data.
+    mean, root, enough, most
+        As for `climb`; ``mean`` by person.
+
+    Returns
+    -------
+    points : Points
+        Where the searches ended: place by place, person by person.
+    energy : np.ndarray, shape (n_places, n_people)
+        Negative log posteriors there, as `Laplace.energy`.
+    """
+    n_places = len(z)
+    theta = (mean[None] + (z @ root.T)[:, None]).reshape(-1, z.shape[1])
+    points = Points.at(likelihood, theta, np.tile(group, n_places))
+    found = climb(likelihood, points, np.tile(mean, (n_places, 1)), root, enough, most)
+    return points, found.energy.reshape(n_places, -1)
+
+
 def skewness_of(likelihood: Likelihood, points: Points, found: Laplace) -> np.ndarray:
     """How far posterior means lie from the modes, to first order, in whitened coordinates.
 

@@ -13,6 +13,7 @@ from spice.inference.fitting.density import AloneDensity, PeopleDensity
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
 from spice.inference.fitting.population import design_matrix
+from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.posterior import PosteriorResult, posterior_result
 from spice.inference.fitting.result import participant_labels
 from spice.inference.fitting.sampling import Settings, Trace, finite_start, import_extra, sample
@@ -71,7 +72,8 @@ def fit_nuts(
         Share of proposals to accept; default 0.8, and 0.9 with pooling "partial". Raise it where draws diverge.
     parametrisation : {"whitened", "noncentred"}, default "whitened"
         Of people in a population: standardised by the Laplace approximation of each person's posterior given the
-        population, or by the population alone. The posterior is the same; the first is about twice as fast.
+        population (by the population alone for people whose posterior has several modes), or by the population alone.
+        The posterior is the same; the first is about twice as fast.
     regressors : pandas.DataFrame, optional
         Of the population's means, indexed by participant label, as in `design_matrix`.
     start : mapping of str to number or array, pandas.DataFrame, or array_like, optional
@@ -108,12 +110,12 @@ def fit_nuts(
     settings = Settings(int(draws), int(tune), int(chains), int(seed), n_threads, accept, bool(progress))
     likelihood = likelihood_of(model, dataset, 1) if likelihood is None else likelihood  # chains are what runs at once
     labels = participant_labels(likelihood, dataset)
-    begin = _read_start(start, model, likelihood, labels, pooling)
+    starts = _read_start(start, model, likelihood, labels, pooling)
     design = design_matrix(regressors, labels)
     names, matrix = design.names[1:], design.matrix[:, 1:]  # without the intercept
     densities: Sequence[Any]
     if pooling == "partial":
-        densities = [_people(model, likelihood, matrix, begin, parametrisation == "whitened")]
+        densities = [_people(model, likelihood, matrix, starts, parametrisation == "whitened")]
     else:
         densities = _alone(model, likelihood, pooling == "complete")
     _check_starts(densities, likelihood, dataset, labels)
@@ -142,22 +144,26 @@ def _check(pooling, parametrisation, draws, tune, chains, seed, target_accept, r
 
 def _read_start(
     start: Any, model: Any, likelihood: Any, labels: list[Any], pooling: str
-) -> tuple[np.ndarray, np.ndarray]:
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Where the search for a population begins: its means and standard deviations on the unconstrained scale."""
-    mean, sd = theta_moments(model.parameters, Scale(model.parameters))
+    usual = theta_moments(model.parameters, Scale(model.parameters))
     if pooling == "partial":
-        return population_start(start, model, likelihood, labels, sd)
+        first = population_start(start, model, likelihood, labels, usual[1])
+        return [first, usual] if start is None else [first]
     if start is not None:
         raise ConfigError('start is of a population: it needs pooling="partial".')
-    return mean, sd
+    return [usual]
 
 
 def _people(
-    model: Any, likelihood: Any, regressors: np.ndarray, begin: tuple[np.ndarray, np.ndarray], whitened: bool
+    model: Any,
+    likelihood: Any,
+    regressors: np.ndarray,
+    starts: list[tuple[np.ndarray, np.ndarray]],
+    whitened: bool,
 ) -> PeopleDensity:
-    scale = Scale(model.parameters)
-    centred = regressors - regressors.mean(0)
-    sites, _ = find_population(likelihood, scale, *begin, centred)
+    scale, prior = Scale(model.parameters), PopulationPrior(model.parameters)
+    sites, _ = find_population(likelihood, scale, starts, regressors - regressors.mean(0), prior)
     return PeopleDensity(model.parameters, likelihood, regressors, sites, whitened)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from spice.equations.caching import njit
 from spice.inference.fitting.anderson import Extrapolation
 from spice.inference.fitting.guess import Guess
+from spice.inference.fitting.m_step import m_step
 from spice.inference.fitting.modes import Laplace, Points
 from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.proposals import Proposal
-from spice.inference.fitting.scoring import shift_of_means
 from spice.inference.fitting.transforms import Scale
 
 TRUSTED = 15.0  # effective draws from which on they are better than Laplace's approximation
@@ -172,43 +172,10 @@ def refined(
             guess, plain = plain, None
             ahead.forget()
             continue
-        new = _step(found, guess, matrix, prior, diagonal)
+        new = m_step(found.theta, found.covariance, guess, matrix, prior, diagonal)
         if guess.distances(new, matrix, units).max() < FINER * tolerance:
             return new, True
         plain, before = new if ahead.knows else None, value
         here = guess.vector(units)
         guess = new.with_vector(here + ahead(here, new.vector(units) - here), units)
     return guess, False
-
-
-def _step(found: Posterior, guess: Guess, matrix: np.ndarray, prior: PopulationPrior, diagonal: bool) -> Guess:
-    """A step of EM: the regression of posterior means on the regressors, and the covariance of what is left.
-
-    In whitened coordinates. What the prior says of the covariance is taken at the population before.
-    """
-    n_people, n = found.theta.shape
-    unroot = np.linalg.inv(guess.root)
-    z = (found.theta - matrix @ guess.coefficients) @ unroot.T
-    information = np.einsum("pa,pb,ij->aibj", matrix, matrix, np.eye(n), optimize=True)
-    shift = shift_of_means(information, matrix.T @ z, *prior.of_means(guess), guess)
-    rest = z - matrix @ shift
-    change = rest.T @ rest / n_people + unroot @ found.covariance.mean(0) @ unroot.T
-    covariance = guess.root @ _pulled(change, prior.pull(guess) / n_people) @ guess.root.T
-    root = np.linalg.cholesky(np.diag(np.diag(covariance)) if diagonal else covariance)
-    return prior.inside(Guess(guess.coefficients + shift @ guess.root.T, root))
-
-
-def _pulled(change: np.ndarray, pull: np.ndarray) -> np.ndarray:
-    """A relative covariance X that is 1 where the slope of the log evidence, and of the prior, vanishes.
-
-    There change + pull = 1. The pull's positive part widens, X = change + pull; the negative part E narrows,
-    X + X E X = change, whose solution is positive definite however strong the pull.
-    """
-    values, axes = np.linalg.eigh(pull)
-    widened = change + (axes * np.maximum(values, 0.0)) @ axes.T
-    narrowed = (axes * np.maximum(-values, 0.0)) @ axes.T
-    sizes, vectors = np.linalg.eigh(widened)
-    half = (vectors * np.sqrt(np.maximum(sizes, 0.0))) @ vectors.T
-    values, axes = np.linalg.eigh(half @ narrowed @ half)
-    shrunk = (axes * (2 / (1 + np.sqrt(1 + 4 * np.maximum(values, 0.0))))) @ axes.T
-    return half @ shrunk @ half

@@ -1,8 +1,9 @@
-"""The M step of EM for normal populations, taken as far as the choices' information allows."""
+"""Steps of EM for normal populations that go as far as the choices' information allows."""
 
 import numpy as np
 
 from spice.inference.fitting.guess import Guess
+from spice.inference.fitting.m_step import shift_of_means
 from spice.inference.fitting.modes import Laplace
 from spice.inference.fitting.population_prior import PopulationPrior
 
@@ -58,28 +59,6 @@ def improved(
     root = np.linalg.qr((guess.root @ (axes * np.sqrt(1 + values))).T)[1].T
     root = root * np.where(np.diag(root) < 0, -1.0, 1.0)
     return prior.inside(Guess(guess.coefficients + shift / max(1.0, farthest), root))
-
-
-def shift_of_means(
-    information: np.ndarray, pull: np.ndarray, slope: np.ndarray, curve: np.ndarray, guess: Guess
-) -> np.ndarray:
-    """A step of the regressors' coefficients, in whitened coordinates, (n_columns, n_parameters).
-
-    Parameters
-    ----------
-    information : np.ndarray, shape (n_columns, n_parameters, n_columns, n_parameters)
-        Of the people.
-    pull : np.ndarray, shape (n_columns, n_parameters)
-        Slope of the log evidence by the coefficients.
-    slope, curve : np.ndarray, each (n_parameters,)
-        Of the log prior by the means at average regressors, as `PopulationPrior.of_means` gives them.
-    guess : Guess
-        The population.
-    """
-    information, pull, root = information.copy(), pull.copy(), guess.root
-    information[0, :, 0] += root.T @ (curve[:, None] * root)
-    pull[0] += root.T @ slope
-    return np.linalg.solve(information.reshape(pull.size, -1), pull.ravel()).reshape(pull.shape)
 
 
 def precisions(found: Laplace) -> np.ndarray:

@@ -3,16 +3,19 @@
 Only its speed rests on them: densities are exact whatever they are.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spice.equations.priors import Prior
 from spice.inference.fitting.defaults import person_prior, theta_prior
-from spice.inference.fitting.modes import Laplace, Points, climb
+from spice.inference.fitting.guess import Guess
+from spice.inference.fitting.m_step import m_step
+from spice.inference.fitting.modes import Laplace, Points, climb, climb_from
+from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 N_STARTS = 4
 ENOUGH, MOST = 1e-6, 100  # nats that a step must promise; steps
 ITERATIONS = 30  # of EM
+WIDER = 2.0  # times the population's standard deviations, from where other modes are sought
+SEARCHES = 8  # of other modes, for each person
+SAME = 1e-2  # nats within which searches count as ended in the same mode
+MANY = 0.1  # share of people with several modes, from which on another start is tried
 SETTLED = 0.01  # change of means and log standard deviations, in standard deviations
 LEAST_SD = 0.1  # of the prior's: a population that seems to have no spread at all starts with a little
 N_QUANTILES = 1000
@@ -54,6 +61,11 @@ class Sites:
     covariance: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
+
+    def without(self, people: np.ndarray) -> "Sites":
+        """The same, but for some of whom nothing is known: they are non-centred in a hierarchy."""
+        known = np.where(people, 0.0, 1.0)
+        return replace(self, pull=self.pull * known[:, None], curvature=self.curvature * known[:, None, None])
 
     @classmethod
     def none(cls, n_people: int, n: int) -> "Sites":
@@ -102,18 +114,27 @@ def find_sites(likelihood: Any, scale: Scale, mean: np.ndarray, sd: np.ndarray, 
 
 
 def find_population(
-    likelihood: Any, scale: Scale, mean: np.ndarray, sd: np.ndarray, regressors: np.ndarray
+    likelihood: Any,
+    scale: Scale,
+    starts: Sequence[tuple[np.ndarray, np.ndarray]],
+    regressors: np.ndarray,
+    prior: PopulationPrior,
 ) -> tuple[Sites, np.ndarray]:
     """Approximate posteriors of people given a population that is estimated along with them, by a few steps of EM.
+
+    Who has several modes has no site: a normal approximation of a rugged likelihood makes steps tiny.
 
     Parameters
     ----------
     likelihood, scale
         As in `find_sites`.
-    mean, sd : np.ndarray, each (n_parameters,)
-        Of the population, to begin from.
+    starts : sequence of (np.ndarray, np.ndarray), each (n_parameters,)
+        Means and standard deviations of the population, to begin from. Later ones are tried only if many people have
+        several modes where the ones before lead; the best is kept.
     regressors : np.ndarray, shape (n_people, n_regressors)
         Centred.
+    prior : PopulationPrior
+        Of the population.
 
     Returns
     -------
@@ -123,24 +144,47 @@ def find_population(
         Of the regressors.
     """
     evaluate = partial(_exact, likelihood, scale)
-    points, start_sd = _begin(evaluate, len(likelihood.participants), mean, sd), sd
-    effects = np.zeros((regressors.shape[1], len(mean)))
-    found = None
-    for iteration in range(ITERATIONS):
-        around = mean + regressors @ effects
-        found = climb(evaluate, points, around, np.diag(sd), ENOUGH, MOST if iteration == 0 else 5)
-        new_mean = points.theta.mean(0)
-        if regressors.shape[1]:
-            effects = np.linalg.lstsq(regressors, points.theta - new_mean, rcond=None)[0]
-        rest = points.theta - new_mean - regressors @ effects
-        variance = (rest**2).mean(0) + np.diagonal(found.covariances(), axis1=1, axis2=2).mean(0)
-        new_sd = np.maximum(np.sqrt(variance), LEAST_SD * start_sd)
-        change = max(float(np.abs((new_mean - mean) / sd).max()), float(np.abs(np.log(new_sd / sd)).max()))
-        mean, sd = new_mean, new_sd
+    matrix = np.column_stack([np.ones(len(regressors)), regressors])
+    best: _Ended | None = None
+    for mean, sd in starts:
+        ended = _go(evaluate, mean, sd, matrix, prior)
+        best = ended if best is None or ended.value > best.value else best
+        if best.several.mean() < MANY:
+            break
+    assert best is not None
+    coefficients, sd = best.guess.coefficients, np.diag(best.guess.root)
+    return _sites(best.points, best.found, coefficients[0], sd).without(best.several), coefficients[1:]
+
+
+class _Ended(NamedTuple):
+    """Where EM has led: people, the population, its log posterior density, and who has several modes."""
+
+    points: Points
+    found: Laplace
+    guess: Guess
+    value: float
+    several: np.ndarray
+
+
+def _go(evaluate: Evaluate, mean: np.ndarray, sd: np.ndarray, matrix: np.ndarray, prior: PopulationPrior) -> _Ended:
+    group, coefficients = np.arange(len(matrix)), np.zeros((matrix.shape[1], len(mean)))
+    coefficients[0] = mean
+    points, guess = _begin(evaluate, len(matrix), mean, sd), prior.inside(Guess(coefficients, np.diag(sd)))
+    found, value = climb(evaluate, points, matrix @ guess.coefficients, guess.root, ENOUGH, MOST), -np.inf
+    for _ in range(ITERATIONS):
+        value = found.log_evidence().sum() + prior.log_density(guess)
+        new = m_step(points.theta, found.covariances(), guess, matrix, prior, diagonal=True)
+        new = Guess(new.coefficients, np.diag(np.maximum(np.diag(new.root), LEAST_SD * sd)))
+        old_sd, new_sd = np.diag(guess.root), np.diag(new.root)
+        moved = np.abs((new.coefficients[0] - guess.coefficients[0]) / old_sd).max()
+        change, guess = max(moved, np.abs(np.log(new_sd / old_sd)).max()), new
+        found = climb(evaluate, points, matrix @ guess.coefficients, guess.root, ENOUGH, 5)
         if change < SETTLED:
             break
-    assert found is not None
-    return _sites(points, found, mean, sd), effects
+    z = WIDER * np.random.default_rng(1).normal(size=(SEARCHES, len(mean)))
+    energy = climb_from(evaluate, z, group, matrix @ guess.coefficients, guess.root, ENOUGH, MOST)[1]
+    elsewhere = (energy > found.energy + SAME) | (energy < found.energy - SAME)
+    return _Ended(points, found, guess, float(value), elsewhere.any(0))
 
 
 def _sites(points: Points, found: Laplace, mean: np.ndarray, sd: np.ndarray) -> Sites:

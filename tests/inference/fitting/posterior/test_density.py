@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from spice.inference.fitting.density import AloneDensity, PeopleDensity, effect_sd
+from spice.inference.fitting.population_prior import PopulationPrior
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.whitening import find_population, find_sites, theta_moments
 from spice.inference.general.generated import GeneratedLikelihood
@@ -30,7 +31,9 @@ def people(cases, model, regressors=None, whitened=True):
     likelihood = GeneratedLikelihood(model, cases.several(), 1)
     scale = Scale(model.parameters)
     centred = np.zeros((6, 0)) if regressors is None else regressors - regressors.mean(0)
-    sites, _ = find_population(likelihood, scale, *theta_moments(model.parameters, scale), centred)
+    sites, _ = find_population(
+        likelihood, scale, [theta_moments(model.parameters, scale)], centred, PopulationPrior(model.parameters)
+    )
     return PeopleDensity(model.parameters, likelihood, regressors, sites, whitened), likelihood
 
 
@@ -149,7 +152,9 @@ def test_whitened_people_are_standard_normal_where_all_is_normal(cases):
     parameters = {"a": Parameter(), "b": Parameter()}
     likelihood = cases.Bowls(["a", "b"], [[1.0, -2.0], [3.0, 0.5], [0.0, 0.0]], [0.4, 2.0])
     scale = Scale(parameters)
-    sites, _ = find_population(likelihood, scale, np.zeros(2), np.ones(2), np.zeros((3, 0)))
+    sites, _ = find_population(
+        likelihood, scale, [(np.zeros(2), np.ones(2))], np.zeros((3, 0)), PopulationPrior(parameters)
+    )
     density = PeopleDensity(parameters, likelihood, sites=sites)
     for seed in range(3):
         u = density.start(np.random.default_rng(seed))

@@ -250,8 +250,8 @@ def test_a_start_without_likelihood_names_person_choice_and_values(small, cases)
 def test_the_search_for_a_start_begins_where_it_is_told(small, cases, monkeypatch):
     begun = []
 
-    def search(likelihood, scale, mean, sd, regressors):
-        begun.append(np.stack([mean, sd]))
+    def search(likelihood, scale, starts, regressors, prior):
+        begun.append(np.stack(starts))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nuts, "find_population", search)
@@ -260,8 +260,8 @@ def test_the_search_for_a_start_begins_where_it_is_told(small, cases, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             small("partial", data, start=start)
     theta = np.log(alpha / (1 - alpha))
-    np.testing.assert_allclose(begun[1], [[theta.mean(), np.log(2.0)], [theta.std(), 0.5]], rtol=1e-12, atol=1e-12)
-    assert (begun[0] != begun[1]).any()
+    np.testing.assert_allclose(begun[1][0], [[theta.mean(), np.log(2.0)], [theta.std(), 0.5]], rtol=1e-12, atol=1e-12)
+    assert (begun[0][0] != begun[1][0]).any() and [len(starts) for starts in begun] == [2, 1]
     with pytest.raises(ConfigError, match='start is of a population: it needs pooling="partial"'):
         small("none", data, start={"alpha": 0.5, "beta": 2.0})
     with pytest.raises(ConfigError, match="'beta' is missing"):
