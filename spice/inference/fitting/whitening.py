@@ -184,7 +184,7 @@ def _go(evaluate: Evaluate, mean: np.ndarray, sd: np.ndarray, matrix: np.ndarray
     z = WIDER * np.random.default_rng(1).normal(size=(SEARCHES, len(mean)))
     energy = climb_from(evaluate, z, group, matrix @ guess.coefficients, guess.root, ENOUGH, MOST)[1]
     elsewhere = (energy > found.energy + SAME) | (energy < found.energy - SAME)
-    return _Ended(points, found, guess, float(value), elsewhere.any(0))
+    return _Ended(points, found, guess, float(value), np.any(elsewhere, axis=0))
 
 
 def _sites(points: Points, found: Laplace, mean: np.ndarray, sd: np.ndarray) -> Sites:
