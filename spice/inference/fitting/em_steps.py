@@ -210,11 +210,11 @@ class EM:
         self.unsure, self.told = self.restless | ~self.laplace.converged, found.covariance
         if seed is None:
             return found
-        found = self._by_draws(self._around, found, seed, tolerance)
+        found = self._by_draws(self._around, found, False, seed, tolerance)
         self.told = self.laplace.covariances()
         if not self.settled or self.restless.any() or (self.starts < 1).mean() >= FEW:
             self.guess = self.begun
-            found = self._by_draws(self._across, found, seed, tolerance)
+            found = self._by_draws(self._across, found, True, seed, tolerance)
             self.unsure, self.told = self.unsure & found.rough, found.covariance
         return found
 
@@ -224,13 +224,13 @@ class EM:
     def _across(self, found: Posterior) -> Proposal:
         return Proposal.across(self.means(), self.guess.root, found.theta, found.covariance)
 
-    def _by_draws(self, propose, found: Posterior, seed: int, tolerance: float) -> Posterior:
+    def _by_draws(self, propose, found: Posterior, tempered: bool, seed: int, tolerance: float) -> Posterior:
         """Draw and go on, until draws that were made with the population before serve for that which they lead to."""
         for _ in range(ROUNDS):
             units = self.guess.units(self.laplace)
             units = np.where(np.isfinite(units), units, 1.0)
             rough = Posterior.of_laplace(self.points, self.laplace)
-            draws = Draws(self._likelihood, self.scale, self.active, propose(found), rough, seed)
+            draws = Draws(self._likelihood, self.scale, self.active, propose(found), rough, tempered, seed)
             before = self.guess
             arguments = (self.matrix, self.prior, self.diagonal, units, tolerance)
             self.guess, ended = refined(draws, before, *arguments)

@@ -21,6 +21,7 @@ from spice.inference.fitting.proposals import Proposal
 from spice.inference.fitting.transforms import Scale
 
 TRUSTED = 15.0  # effective draws from which on they are better than Laplace's approximation
+HALVINGS = 30
 ROWS = 2**16  # evaluated at once
 ITERATIONS = 1000
 FINER = 0.01  # times the tolerance of EM: its plain steps are short where choices tell little
@@ -28,10 +29,37 @@ SLACK = 1e-9  # nats, of rounding
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _moments(theta, base, centre, unroot, means, covariances, sums, effective):
-    """Posterior moments of everybody's draws, in place; ``unroot``: inverse of the population's root."""
+def _weigh(log_weights, largest, power, weights):
+    """Weights to a power, in units of the largest, in place; their sum, and how many draws share them."""
+    total, squares = 0.0, 0.0
+    for k in range(len(log_weights)):
+        weights[k] = np.exp(power * (log_weights[k] - largest))
+        total += weights[k]
+        squares += weights[k] * weights[k]
+    return total, total * total / squares
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _temper(log_weights, largest, least, weights):
+    """The same with the largest power, by bisection, with which ``least`` draws share the weights; their sum."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        power = 0.5 * (low + high)
+        if _weigh(log_weights, largest, power, weights)[1] < least:
+            high = power
+        else:
+            low = power
+    return _weigh(log_weights, largest, 0.5 * (low + high), weights)[0]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _moments(theta, base, centre, unroot, least, means, covariances, sums, effective):
+    """Posterior moments of everybody's draws, in place; ``unroot``: inverse of the population's root.
+
+    Weights that fewer than ``least`` effective draws share are tempered.
+    """
     n_people, n_draws, n = theta.shape
-    log_weights, away = np.empty(n_draws), np.empty(n)
+    log_weights, weights, away = np.empty(n_draws), np.empty(n_draws), np.empty(n)
     for i in range(n_people):
         for k in range(n_draws):
             energy = 0.0
@@ -42,26 +70,23 @@ def _moments(theta, base, centre, unroot, means, covariances, sums, effective):
                 energy += z * z / 2
             log_weights[k] = base[i, k] - energy
         largest = log_weights.max()
-        total, squares = 0.0, 0.0
+        total, effective[i] = _weigh(log_weights, largest, 1.0, weights)
+        sums[i] = largest + np.log(total / n_draws)
+        if effective[i] < least:
+            total = _temper(log_weights, largest, least, weights)
         means[i], covariances[i] = 0.0, 0.0
         for k in range(n_draws):
-            weight = np.exp(log_weights[k] - largest)
-            total += weight
-            squares += weight * weight
+            weights[k] /= total
             for a in range(n):
-                means[i, a] += weight * theta[i, k, a]
-        means[i] /= total
+                means[i, a] += weights[k] * theta[i, k, a]
         for k in range(n_draws):
-            weight = np.exp(log_weights[k] - largest) / total
             for a in range(n):
                 away[a] = theta[i, k, a] - means[i, a]
                 for b in range(a + 1):
-                    covariances[i, a, b] += weight * away[a] * away[b]
+                    covariances[i, a, b] += weights[k] * away[a] * away[b]
         for a in range(n):
             for b in range(a):
                 covariances[i, b, a] = covariances[i, a, b]
-        sums[i] = largest + np.log(total / n_draws)
-        effective[i] = total * total / squares
 
 
 @dataclass(frozen=True)
@@ -77,7 +102,7 @@ class Posterior:
     log_evidence : np.ndarray, shape (n_people,)
         Log of the likelihood integrated over the population.
     rough : np.ndarray of bool, shape (n_people,)
-        Of whom all this is Laplace's approximation.
+        Of whom all this is Laplace's approximation, or of tempered draws.
     """
 
     theta: np.ndarray
@@ -106,14 +131,25 @@ class Draws:
         Where draws come from.
     rough : Posterior
         What has to do for those with too few effective draws.
+    tempered : bool
+        Whether for these their own draws do, unless all are impossible, with weights that are taken to a power below 1,
+        so that enough share them: wider than the posterior, but where it is (Koblents & Míguez 2015, Statistics and
+        Computing 25: 407-425).
     seed : int
         Of the draws.
     """
 
     def __init__(
-        self, likelihood: Any, scale: Scale, group: np.ndarray, proposal: Proposal, rough: Posterior, seed: int
+        self,
+        likelihood: Any,
+        scale: Scale,
+        group: np.ndarray,
+        proposal: Proposal,
+        rough: Posterior,
+        tempered: bool,
+        seed: int,
     ):
-        self._rough = rough
+        self._rough, self._tempered = rough, tempered
         self.theta, log_density = proposal.draw(seed)
         rows, group = self.theta.reshape(-1, self.theta.shape[2]), np.repeat(group, proposal.size)
         parts = [slice(i, i + ROWS) for i in range(0, len(rows), ROWS)]
@@ -128,11 +164,13 @@ class Draws:
         means, covariances = np.empty((n_people, n)), np.empty((n_people, n, n))
         sums, effective = np.empty(n_people), np.empty(n_people)
         centre = matrix @ guess.coefficients
-        _moments(self.theta, self._base, centre, unroot, means, covariances, sums, effective)
+        least = TRUSTED if self._tempered else 0.0
+        _moments(self.theta, self._base, centre, unroot, least, means, covariances, sums, effective)
         few = ~(effective >= TRUSTED)  # nan where all draws are impossible
         found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum(), few)
+        lost = few & ~np.isfinite(effective) if self._tempered else few
         for name in ("theta", "covariance", "log_evidence"):
-            getattr(found, name)[few] = getattr(self._rough, name)[few]
+            getattr(found, name)[lost] = getattr(self._rough, name)[lost]
         return found
 
 

@@ -56,9 +56,9 @@ class Binomial:
         return found[0], np.exp(found[1])
 
 
-def draws_around(likelihood, points, found):
+def draws_around(likelihood, points, found, tempered=False):
     proposal, rough = Proposal.around_modes(points, found), Posterior.of_laplace(points, found)
-    return Draws(likelihood, FREE, points.group, proposal, rough, 0)
+    return Draws(likelihood, FREE, points.group, proposal, rough, tempered, 0)
 
 
 @pytest.fixture(scope="module")
