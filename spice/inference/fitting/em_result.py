@@ -47,7 +47,8 @@ def fit_population(
     """
     likelihood, scale = likelihood_of(model, dataset, n_threads), Scale(model.parameters)
     labels = participant_labels(likelihood, dataset)
-    settings["prior"] = PopulationPrior(model.parameters)
+    settings["prior"] = prior = PopulationPrior(model.parameters)
+    prior.check_mass()
     settings["start"] = population_start(start, model, likelihood, labels, theta_moments(model.parameters)[1])
     found = fit_em(likelihood, scale, labels=labels, place=partial(first_bad_trial, likelihood, dataset), **settings)
     return _result(model, dataset, likelihood, scale, labels, found)

@@ -1,5 +1,6 @@
 """The way of EM to a population: E steps, M steps, other modes, and importance sampling at the end."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,15 @@ EXACT = 1e-10  # nats that no step may promise at the end
 LEAST_SHARE = 0.02  # of a step, below which none leads on: evidence has kinks where likelihoods have
 FINE = 0.2  # of the standard error of a mean: what EM may still want to change there
 SAME = 1e-3  # nats within which starts count as ended in the same mode
+ROUNDS = 5  # of new starts after convergence, at most; of new draws around modes
+MORE_ROUNDS = 10  # of new draws across the population
 WIDER = 2.0  # times the population's standard deviations, from where other modes are sought
-ROUNDS = 5  # of new starts after convergence, at most; of new draws
 FEW = 0.1  # share of people without enough effective draws, up to which draws decide whether EM has settled; of people
 # with several modes, from which on draws around one of them do not do
 CLOSE = 0.2  # change of the population, in units, up to which draws from before serve
+
+
+Propose = Callable[[Posterior], Proposal]
 
 
 class EM:
@@ -113,7 +118,7 @@ class EM:
         energy = points.nll.reshape(len(z), -1) + (z**2).sum(1)[:, None] / 2
         lost = np.flatnonzero(~np.isfinite(energy.min(0)))
         if len(lost):
-            x = self.scale.natural(mean[None])[0]
+            x = self.scale.natural(self.guess.coefficients[:1])[0]
             where = ", ".join(f"{name} = {value:.3g}" for name, value in zip(self.scale.names, x, strict=True))
             people = [int(person) for person in self.active[lost[:10]]]
             places = ["" if place is None else place(x[None], person) for person in people]
@@ -210,11 +215,12 @@ class EM:
         self.unsure, self.told = self.restless | ~self.laplace.converged, found.covariance
         if seed is None:
             return found
-        found = self._by_draws(self._around, found, False, seed, tolerance)
+        found, ended = self._by_draws(self._around, found, False, seed, tolerance)
+        self.settled |= ended
         self.told = self.laplace.covariances()
         if not self.settled or self.restless.any() or (self.starts < 1).mean() >= FEW:
             self.guess = self.begun
-            found = self._by_draws(self._across, found, True, seed, tolerance)
+            found, self.settled = self._by_draws(self._across, found, True, seed, tolerance)
             self.unsure, self.told = self.unsure & found.rough, found.covariance
         return found
 
@@ -224,9 +230,14 @@ class EM:
     def _across(self, found: Posterior) -> Proposal:
         return Proposal.across(self.means(), self.guess.root, found.theta, found.covariance)
 
-    def _by_draws(self, propose, found: Posterior, tempered: bool, seed: int, tolerance: float) -> Posterior:
-        """Draw and go on, until draws that were made with the population before serve for that which they lead to."""
-        for _ in range(ROUNDS):
+    def _by_draws(
+        self, propose: Propose, found: Posterior, tempered: bool, seed: int, tolerance: float
+    ) -> tuple[Posterior, bool]:
+        """Draw and go on, until draws made with the population before serve for that to which they lead.
+
+        Whether they do, EM has ended with them, and few people have too few effective ones.
+        """
+        for _ in range(MORE_ROUNDS if tempered else ROUNDS):
             units = self.guess.units(self.laplace)
             units = np.where(np.isfinite(units), units, 1.0)
             rough = Posterior.of_laplace(self.points, self.laplace)
@@ -237,6 +248,5 @@ class EM:
             self.laplace = self._modes(EXACT, LAST)
             found = draws.posterior(self.guess, self.matrix)
             if before.distances(self.guess, self.matrix, units).max() < CLOSE:
-                self.settled |= ended and found.rough.mean() < FEW
-                break
-        return found
+                return found, bool(ended and found.rough.mean() < FEW)
+        return found, False

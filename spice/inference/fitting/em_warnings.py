@@ -30,6 +30,8 @@ def _unsettled(em: Any, tolerance: float, max_iterations: int) -> str:
     if em.settled:
         return ""
     usual = "use fewer parameters." if em.diagonal else "use covariance='diagonal' or fewer parameters."
+    if em.change < tolerance:
+        return f"EM did not converge: by importance sampling the population kept moving; {usual}"
     rugged = "no part of that step raises the evidence, for the likelihood is rugged: "
     return (
         f"EM did not converge: the last of {em.n_iterations} iterations would change the population by "

@@ -44,7 +44,7 @@ class Guess:
 
     def units(self, found: Laplace) -> np.ndarray:
         """Standard deviations with which single people's estimates scatter: of people and of their average error."""
-        turned = np.linalg.inv(self.root).T @ found.axes
+        turned = np.linalg.inv(found.root).T @ found.axes
         information = (turned**2 * found.projected[:, None]).sum(2).mean(0)
         with np.errstate(divide="ignore"):
             return np.sqrt((self.root**2).sum(1) + 1 / information)

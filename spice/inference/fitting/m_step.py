@@ -16,7 +16,8 @@ def m_step(
 ) -> Guess:
     """The regression of posterior means on the regressors, and the covariance of what is left.
 
-    In whitened coordinates. What the prior says is taken at the population before.
+    In whitened coordinates. What the prior says is taken at the population before, and the step is the shorter along
+    each standard deviation the more the prior tells of it.
 
     Parameters
     ----------
@@ -36,11 +37,15 @@ def m_step(
     z = (theta - matrix @ guess.coefficients) @ unroot.T
     information = np.einsum("pa,pb,ij->aibj", matrix, matrix, np.eye(n), optimize=True)
     shift = shift_of_means(information, matrix.T @ z, *prior.of_means(guess), guess)
-    rest = z - matrix @ shift
+    moved = prior.inside(Guess(guess.coefficients + shift @ guess.root.T, guess.root))
+    rest = z - matrix @ (moved.coefficients - guess.coefficients) @ unroot.T
     change = rest.T @ rest / n_people + unroot @ covariance.mean(0) @ unroot.T
-    found = guess.root @ _pulled(change, prior.pull(guess) / n_people) @ guess.root.T
-    root = np.linalg.cholesky(np.diag(np.diag(found)) if diagonal else found)
-    return prior.inside(Guess(guess.coefficients + shift @ guess.root.T, root))
+    change = np.diag(np.diag(change)) if diagonal else change
+    excess, stiff = change - np.eye(n) + prior.pull(guess) / n_people, prior.stiffness(guess) / np.sqrt(n_people)
+    held = stiff.T @ np.linalg.solve(np.eye(n) + stiff @ stiff.T, stiff @ excess.ravel())
+    pull = prior.pull(guess) / n_people - held.reshape(n, n)
+    root = np.linalg.cholesky(guess.root @ _pulled(change, pull) @ guess.root.T)
+    return prior.inside(Guess(moved.coefficients, root))
 
 
 def shift_of_means(

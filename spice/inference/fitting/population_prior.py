@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spice.equations.priors import Prior, read_prior
+from spice.errors import ConfigError, join_problems
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.guess import Guess
 from spice.inference.fitting.transforms import Scale
@@ -20,7 +21,7 @@ from spice.inference.fitting.transforms import Scale
 if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter
 
-EDGE = 0.01  # of a support's width, which means and standard deviations keep away from its ends
+EDGE = 0.01  # of a support's width, or of 1, which means and standard deviations keep away from ends within bounds
 NARROW, WIDE = 1e-3, 1e3  # least and largest standard deviation where a prior has bounds
 
 
@@ -46,6 +47,24 @@ class PopulationPrior:
         self._natural = np.array([entry.scale == "natural" for entry in entries])
         self._means = {k: read_prior(p.mean_prior) for k, p in enumerate(entries) if p.mean_prior is not None}
         self._sds = {k: read_prior(p.sd_prior) for k, p in enumerate(entries) if p.sd_prior is not None}
+
+    def check_mass(self) -> None:
+        """Check that EM can have means where their priors have mass.
+
+        Raises
+        ------
+        ConfigError
+            If a mean's prior has none between the parameter's bounds: people are normal within them.
+        """
+        low, high = self._scale.low, self._scale.high
+        problems = [
+            f"the mean_prior {prior} of {self._scale.names[k]!r} has no mass between its bounds, {low[k]:g} and "
+            f"{high[k]:g}: there EM has the mean."
+            for k, prior in self._means.items()
+            if self._natural[k] and not max(prior.support[0], low[k]) < min(prior.support[1], high[k])
+        ]
+        if problems:
+            raise ConfigError(join_problems("EM cannot begin", problems))
 
     @property
     def stated(self) -> bool:
@@ -85,21 +104,27 @@ class PopulationPrior:
             return np.zeros_like(self.wide), np.zeros_like(self.wide)
         return self.of_means(guess)[1], np.maximum(-self._of_stated(guess)[2][1], 0.0)
 
+    def stiffness(self, guess: Guess) -> np.ndarray:
+        """Rows r, (n_parameters, n_parameters^2): of a relative change of the covariance stated priors tell r'r / 2."""
+        away = guess.root / np.sqrt((guess.root**2).sum(1))[:, None]  # a'(change)a is what 2 log sd gains
+        axes = np.einsum("ki,kj->kij", away, away).reshape(len(away), -1)
+        return np.sqrt(self.information(guess)[1] / 2)[:, None] * axes
+
     def inside(self, guess: Guess) -> Guess:
         """The same population, or the nearest one at which stated priors have mass."""
         if not self.stated:
             return guess
         mean, root = guess.coefficients[0].copy(), guess.root.copy()
         x = self._scale.natural(mean[None])[0]
-        for k, prior in self._means.items():
-            low, high = _within(prior)
-            if self._natural[k] and not low <= x[k] <= high:
+        for k in filter(self._natural.__getitem__, self._means):
+            low, high = _within(self._means[k], self._scale.low[k], self._scale.high[k])
+            if not low <= x[k] <= high:
                 x[k] = np.clip(x[k], low, high)
                 mean[k] = self._scale.unconstrained(x[None])[0, k]
         slope = self._scale.derivatives(mean[None])[1][0]
         for k, prior in self._sds.items():
             factor, sd = slope[k] if self._natural[k] else 1.0, np.sqrt((root[k] ** 2).sum())
-            low, high = (np.clip(end / factor, NARROW, WIDE) for end in _within(prior))
+            low, high = (np.clip(end / factor, NARROW, WIDE) for end in _within(prior, 0.0, np.inf))
             root[k] *= min(max(sd, low), high) / sd if prior.support != (0.0, np.inf) else 1.0
         return Guess(np.concatenate([mean[None], guess.coefficients[1:]]), root)
 
@@ -134,8 +159,8 @@ def _chained(first: float, second: float, slope: float, curve: float) -> tuple[f
     return first * slope, second * slope**2 + first * curve
 
 
-def _within(prior: Prior) -> tuple[float, float]:
-    """A support's ends, and a little inside where it has a width."""
-    low, high = prior.support
-    width = high - low
-    return (low + EDGE * width, high - EDGE * width) if np.isfinite(width) else (low, high)
+def _within(prior: Prior, least: float, most: float) -> tuple[float, float]:
+    """Ends of a support between bounds: a little inside, but for the bounds themselves, which are never reached."""
+    low, high = max(prior.support[0], least), min(prior.support[1], most)
+    room = EDGE * min(high - low, 1.0)
+    return low + room * (low > least), high - room * (high < most)

@@ -45,20 +45,23 @@ def improved(
     mean, slope, curve = found.z + skew, *prior.of_means(guess)
     shift = shift_of_means(of_means + LITTLE * whole, matrix.T @ mean, slope, curve, guess) @ guess.root.T
     farthest = (np.abs(matrix @ shift).max(0) / guess.units(found)).max()  # at most one unit at once
-    rest = mean - matrix @ shift_of_means(whole, matrix.T @ mean, slope, curve, guess)
+    moved = prior.inside(Guess(guess.coefficients + shift / max(1.0, farthest), guess.root))
+    taken = matrix @ np.linalg.solve(guess.root, (moved.coefficients - guess.coefficients).T).T
+    rest = mean - np.einsum("pij,pj->pi", precision, taken)  # of posterior means, once the population's have moved
     excess = (rest.T @ rest - skew.T @ skew) / n_people - precision.mean(0)  # posterior covariances are 1 - precision
     excess += prior.pull(guess) / n_people
-    flat = precision.reshape(n_people, -1)
+    flat, stiff = precision.reshape(n_people, -1), prior.stiffness(guess)
     if diagonal:
-        values = np.diag(excess) / ((flat[:, :: n + 1] ** 2).mean(0) + 1 / n_people)
+        known = (flat[:, :: n + 1] ** 2).sum(0) + (stiff[:, :: n + 1] ** 2).sum(0) + 1
+        values = n_people * np.diag(excess) / known
         values, axes = np.clip(values, GROWTH[0] - 1, GROWTH[1] - 1), np.eye(n)
     else:
         operator = (flat.T @ flat).reshape(n, n, n, n).transpose(0, 2, 1, 3).reshape(n * n, -1) / n_people
-        operator += np.eye(n * n) / n_people
+        operator += (np.eye(n * n) + stiff.T @ stiff) / n_people
         values, axes = _limited(operator, excess)
     root = np.linalg.qr((guess.root @ (axes * np.sqrt(1 + values))).T)[1].T
     root = root * np.where(np.diag(root) < 0, -1.0, 1.0)
-    return prior.inside(Guess(guess.coefficients + shift / max(1.0, farthest), root))
+    return prior.inside(Guess(moved.coefficients, root))
 
 
 def precisions(found: Laplace) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import gamma, halfnorm, multivariate_normal, norm
 
 from spice.equations import Parameter, State, SymbolicModel
-from spice.errors import IdentificationWarning
+from spice.errors import ConfigError, IdentificationWarning
 from spice.inference import fit
 from spice.inference.fitting.em import fit_em
 from spice.inference.fitting.guess import Guess
@@ -174,6 +174,57 @@ def test_em_ends_at_the_best_population_under_its_prior(diagonal, importance):
     assert np.abs(without.coefficients - best.coefficients).max() > 0.5
 
 
+@pytest.mark.parametrize("importance", [False, True])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_em_ends_under_priors_that_all_but_fix_the_spreads(diagonal, importance):
+    """Of ten people: priors worth many more, at which steps that forget them swing to and fro."""
+    y, covariance = two_parameters(10)
+    stated = {"a": Parameter(sd_prior="gamma(mean=1.5, sd=0.05)"), "b": Parameter(sd_prior="gamma(mean=0.2, sd=0.01)")}
+    prior, settings = PopulationPrior(stated), {"covariance": "diagonal" if diagonal else "full"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit_em(Normal(y, covariance), Scale(stated), prior=prior, importance=importance, **settings)
+    assert found.converged.all() and found.n_iterations < 30
+
+    def value(mean, root):
+        people = zip(y, covariance, strict=True)
+        both = sum(multivariate_normal.logpdf(one, mean, root @ root.T + error) for one, error in people)
+        return prior.log_density(Guess(mean[None], root)) + both
+
+    mean, root = found.coefficients[0], np.linalg.cholesky(found.covariance)
+    best = value(mean, root)
+    moves = [(k, move) for k in range(4 if diagonal else 5) for move in (-0.02, 0.02)]
+    for k, move in moves:  # of means, logarithms of the root's diagonal, and its lower element
+        one, other = mean.copy(), root.copy()
+        if k < 2:
+            one[k] += 5 * move
+        elif k < 4:
+            other[k - 2] *= np.exp(move)
+        else:
+            other[1, 0] += move
+        assert value(one, other) < best
+
+
+def test_errors_that_go_together_do_not_bend_a_diagonal_covariance():
+    """Spreads by importance sampling, with posteriors whose correlation is -0.9, under priors that narrow them."""
+    error = np.tile([[1.0, 0.9], [0.9, 1.0]], (40, 1, 1))
+    y = np.random.default_rng(1).multivariate_normal([0.0, 0.0], np.eye(2) + error[0], 40)
+    stated = {name: Parameter(sd_prior="half_normal(0.15)") for name in "ab"}
+    fits = [
+        fit_em(
+            Normal(y, error),
+            Scale(stated),
+            prior=PopulationPrior(stated),
+            covariance="diagonal",
+            importance=importance,
+            skewness=False,
+            tolerance=1e-6,
+        )
+        for importance in (False, True)
+    ]
+    np.testing.assert_allclose(fits[1].population.sd, fits[0].population.sd, rtol=0.01)
+
+
 def test_standard_errors_know_of_the_prior():
     """Of a mean: information of people, and of the normal prior; a prior alone where choices say nothing."""
     rng = np.random.default_rng(0)
@@ -207,6 +258,51 @@ def test_a_population_begins_and_stays_where_its_priors_have_mass():
     found = fit_em(likelihood, scale, prior=prior, covariance="diagonal")
     assert found.converged.all() and scale.natural(found.coefficients)[0, 0] == pytest.approx(0.602)
     assert np.sqrt(found.covariance[1, 1]) == pytest.approx(0.495)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "mean", "sd"),
+    [
+        (Parameter(0, 1, scale="natural", mean_prior="uniform(0, 1)"), -6.0, 0.3),  # natural .0025
+        (Parameter(0, scale="natural", mean_prior="uniform(0, 100)"), -2.0, 0.3),
+        (Parameter(sd_prior="uniform(0, 100)"), 1.0, 0.3),
+        (Parameter(scale="natural", mean_prior="gamma(2, 1)"), 1.0, 0.4),  # EM would begin at 0, where it has no mass
+    ],
+)
+def test_a_support_does_not_keep_a_population_from_its_bounds(parameter, mean, sd):
+    prior = PopulationPrior({"a": parameter})
+    one = Guess(np.array([[mean]]), np.array([[sd]]))
+    assert prior.inside(one).coefficients[0, 0] == mean and prior.inside(one).root[0, 0] == pytest.approx(sd)
+    begin = prior.inside(Guess(np.zeros((1, 1)), np.eye(1)))
+    assert np.isfinite([prior.log_density(begin), *prior.of_means(begin)[0], *prior.of_means(begin)[1]]).all()
+
+
+def test_a_mean_that_cannot_be_is_an_error():
+    with pytest.raises(ConfigError, match=r"mean_prior uniform\(2, 3\) of 'a' has no mass between its bounds, 0 and 1"):
+        PopulationPrior({"a": Parameter(0, 1, scale="natural", mean_prior="uniform(2, 3)")}).check_mass()
+
+
+@pytest.mark.parametrize("importance", [False, True])
+def test_the_spread_is_that_around_a_mean_that_its_prior_holds(importance):
+    """Everybody around -1, and a mean that cannot be less than 0.51: a general optimiser of the spread alone."""
+    stated = {"a": Parameter(scale="natural", mean_prior="uniform(0.5, 1.5)")}
+    prior, y = PopulationPrior(stated), np.random.default_rng(0).normal(-1, 0.5, 30)
+
+    def cost(log_sd):
+        one = Guess(np.array([[0.51]]), np.exp(log_sd).reshape(1, 1))
+        return -prior.log_density(one) - norm.logpdf(y, 0.51, np.sqrt(one.covariance[0, 0] + 0.05)).sum()
+
+    best = np.exp(minimize(cost, [0.0]).x[0])
+    found = fit_em(Normal(y[:, None], np.full((30, 1, 1), 0.05)), Scale(stated), prior=prior, importance=importance)
+    assert found.converged.all() and found.coefficients[0, 0] == pytest.approx(0.51)
+    assert np.sqrt(found.covariance[0, 0]) == pytest.approx(best, rel=2e-3)
+
+
+def test_em_arrives_from_far_away():
+    """Many times what people scatter from where it begins: steps of means are short, and spreads wait for them."""
+    y = np.random.default_rng(0).normal(-12, 0.3, 20)
+    found = fit_em(Normal(y[:, None], np.full((20, 1, 1), 0.05)), Scale({"a": Parameter()}), importance=False)
+    assert found.converged.all()
 
 
 def test_what_choices_do_not_tell_follows_from_the_prior(tools):

@@ -7,7 +7,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from spice.equations import Parameter
+from spice.errors import ConvergenceWarning
 from spice.inference import fit
+from spice.inference.fitting import em_steps
 from spice.inference.fitting.em import fit_em
 from spice.inference.fitting.guess import Guess
 from spice.inference.fitting.modes import Points, climb
@@ -94,6 +96,20 @@ def test_posteriors_are_those_of_quadrature(few_trials):
     np.testing.assert_allclose(one.conditional[:, 0, 0], variance, rtol=4 * 0.09)
     np.testing.assert_allclose(one.log_evidence, evidence, atol=4 * 0.09)
     assert abs(one.log_evidence.sum() - evidence.sum()) < 4 * 0.09 * np.sqrt(200)
+
+
+def test_a_population_that_draws_keep_moving_has_not_converged(monkeypatch):
+    """Draws from the population begin anew: that EM had come to rest with Laplace's approximation does not count."""
+
+    def swing(draws, guess, *_):
+        return Guess(np.where(guess.coefficients > 0, -1.0, 1.0), guess.root), True
+
+    monkeypatch.setattr(em_steps, "refined", swing)
+    monkeypatch.setattr(em_steps, "FEW", 0.0)  # as if people had several modes
+    likelihood = Binomial(np.random.default_rng(0).binomial(20, 0.6, 20) / 20, 20)
+    with pytest.warns(ConvergenceWarning, match="by importance sampling the population kept moving"):
+        found = fit_em(likelihood, FREE)
+    assert not found.converged.any() and set(found.reason) == {"EM did not converge"}
 
 
 def test_people_without_effective_draws_keep_laplaces_approximation():
