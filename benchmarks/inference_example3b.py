@@ -2,14 +2,14 @@
 
 31 simulated people with 440 scored choices each, one session of `AlienTask`, of two kinds: some follow the marginal
 rule, for which the likelihood is exact; others sample a set in each trial and learn in it alone, for which it is an
-approximation. Both are drawn from `POPULATION` and fitted with the marginal likelihood by EM and by NUTS. Compared with
+approximation. Both are drawn from `POPULATION` and fitted with the marginal likelihood by MAP and by EM. Compared with
 the truth, and with what is possible given the true population: draws from it, weighted by the marginal likelihood (for
 everybody) and by the particle filter's, which is exact in the limit for those who sample (for a few people). Each fit
 runs in a fresh process on one thread. ``inference.py --only example3b``.
 
 The posterior has a second mode, in which sets are not used (beta_high near 0); from the means of the default priors EM
-ends there, 150 nats and more below; so it begins at the best of 20 fits of one set of parameters to everybody. Not by
-NUTS: the likelihood is so rugged that 200 draws for 6 people with 60 choices took 280 s and had an R-hat of 3.2.
+ends there, 150 nats and more below; so it begins at the best of 20 fits of one set of parameters to everybody. NUTS is
+left out for the time it takes.
 
     python benchmarks/inference_example3b.py JOB
 

@@ -66,7 +66,8 @@ def _indistinct(em: Any) -> list[str]:
         f"cannot tell {', '.join(part[:-1])} and {part[-1]} apart" for part in parts if len(part) > 1
     ]
     return [
-        f"the choices {problem}: what EM gives there is where it began; put a number in the place of one."
+        f"the choices {problem}: what EM gives there follows from where it began, or from priors; put a number in the "
+        "place of one."
         for problem in problems
     ]
 
