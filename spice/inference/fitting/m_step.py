@@ -41,10 +41,9 @@ def m_step(
     rest = z - matrix @ (moved.coefficients - guess.coefficients) @ unroot.T
     change = rest.T @ rest / n_people + unroot @ covariance.mean(0) @ unroot.T
     change = np.diag(np.diag(change)) if diagonal else change
-    excess, stiff = change - np.eye(n) + prior.pull(guess) / n_people, prior.stiffness(guess) / np.sqrt(n_people)
-    held = stiff.T @ np.linalg.solve(np.eye(n) + stiff @ stiff.T, stiff @ excess.ravel())
-    pull = prior.pull(guess) / n_people - held.reshape(n, n)
-    root = np.linalg.cholesky(guess.root @ _pulled(change, pull) @ guess.root.T)
+    pull, stiff = prior.pull(guess) / n_people, prior.stiffness(guess) / np.sqrt(n_people)
+    held = stiff.T @ np.linalg.solve(np.eye(n) + stiff @ stiff.T, stiff @ (change - np.eye(n) + pull).ravel())
+    root = np.linalg.cholesky(guess.root @ _pulled(change, pull - held.reshape(n, n)) @ guess.root.T)
     return prior.inside(Guess(moved.coefficients, root))
 
 

@@ -102,7 +102,8 @@ class PopulationPrior:
         """What the stated priors tell of the means and of the logarithms of standard deviations, (n_parameters,)."""
         if not self.stated:
             return np.zeros_like(self.wide), np.zeros_like(self.wide)
-        return self.of_means(guess)[1], np.maximum(-self._of_stated(guess)[2][1], 0.0)
+        _, (_, of_means), (_, of_sds) = self._of_stated(guess)
+        return np.maximum(-of_means, 0.0), np.maximum(-of_sds, 0.0)
 
     def stiffness(self, guess: Guess) -> np.ndarray:
         """Rows r, (n_parameters, n_parameters^2): of a relative change of the covariance stated priors tell r'r / 2."""
