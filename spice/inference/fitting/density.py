@@ -91,10 +91,15 @@ class AloneDensity:
 
     def __call__(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """The log density of theta, nats, and its gradient by ``u``."""
-        KERNELS.place_alone(u, self._affine, self._rows, self._values)
+        self._place(u)
         nll, gradient = self._likelihood.gradient(self._values, self.group)
         out = np.empty(self.ndim)
         return KERNELS.density_alone(u, self._affine, self._rows, nll, gradient, out), out
+
+    def _place(self, u: np.ndarray) -> None:
+        KERNELS.place_alone(u[None], self._affine, self._rows, self._values[:1])
+        if len(self.group) > 1:  # the same for everybody
+            self._values[1:] = self._values[0]
 
     def start(self, rng: np.random.Generator) -> np.ndarray:
         """Twice as scattered as the approximate posterior."""
@@ -103,12 +108,12 @@ class AloneDensity:
     def natural(self, draws: np.ndarray) -> dict[str, np.ndarray]:
         """By parameter, each (n_draws,)."""
         values = np.empty((len(draws), self.ndim))
-        KERNELS.natural_alone(np.ascontiguousarray(draws), self._affine, self._rows, values)
+        KERNELS.place_alone(np.ascontiguousarray(draws), self._affine, self._rows, values)
         return dict(zip(self.names, values.T, strict=True))
 
     def people(self, u: np.ndarray) -> np.ndarray:
         """The parameters on the natural scale, in a row for each person, (n_people, n_parameters)."""
-        KERNELS.place_alone(u, self._affine, self._rows, self._values)
+        self._place(u)
         return self._values.copy()
 
     def copy(self) -> "AloneDensity":

@@ -23,16 +23,15 @@ N_PARTS = 12
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def place_alone(u, affine, rows, values):
-    """Natural values of one set of parameters, the same in all rows of ``values``: theta = affine @ (u, 1)."""
+def place_alone(draws, affine, rows, values):
+    """Natural values of sets of parameters, (n_draws, n_parameters): theta = affine @ (u, 1) of each row u."""
     n = len(rows)
-    for k in range(n):
-        theta = affine[k, n]
-        for j in range(n):
-            theta += affine[k, j] * u[j]
-        x = natural_of(int(rows[k, 0]), rows[k, 1], rows[k, 2], theta)[0]
-        for i in range(len(values)):
-            values[i, k] = x
+    for d in range(len(draws)):
+        for k in range(n):
+            theta = affine[k, n]
+            for j in range(n):
+                theta += affine[k, j] * draws[d, j]
+            values[d, k] = natural_of(int(rows[k, 0]), rows[k, 1], rows[k, 2], theta)[0]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -252,13 +251,6 @@ def density_people(u, rows, hyper, regressors, curvature, hypers, parts, factors
         value += prior + jacobian
         out[h] = (out[h] + by_x) * dx + by_u
     return _finite(value, out)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def natural_alone(draws, affine, rows, values):
-    """`place_alone` of many vectors: ``values`` is (n_draws, n_parameters)."""
-    for d in range(len(draws)):
-        place_alone(draws[d], affine, rows, values[d : d + 1])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
