@@ -135,7 +135,7 @@ def figures(result: Any) -> dict[str, dict[str, float]]:
     """Means and standard deviations of draws with their Monte-Carlo errors, and diagnostics, as the peers' job has."""
     import xarray
 
-    from spice.inference.fitting.sampling import import_extra
+    from spice.inference.fitting.bayes.sampling import import_extra
 
     ess = import_extra("arviz").ess
     answer = {}

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from spice.errors import ConfigError, did_you_mean, join_problems
-from spice.inference.fitting.posterior import PosteriorResult, variable_labels
+from spice.inference.fitting.bayes.posterior import PosteriorResult, variable_labels
 from spice.inference.fitting.result import participant_labels
 from spice.resources.arguments import as_numbers, in_words
 from spice.utils.recovery_plot import BLUE, GREY, NAMES, ORANGE

@@ -7,7 +7,7 @@ import pytest
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.errors import ConfigError, DataError
-from spice.inference.fitting.nuts import fit_nuts
+from spice.inference.fitting.bayes.nuts import fit_nuts
 from spice.resources.dataset import DatasetRNN
 from spice.utils.plotting import plot_posterior
 

@@ -51,8 +51,8 @@ def fit(
         "none".
     **settings
         Of the method. "mle" and "map": ``start``, ``n_starts``, ``n_threads``, see
-        `spice.inference.fitting.maximum.fit_maximum`; "em": see `spice.inference.fitting.em_result.fit_population`;
-        "nuts": see `spice.inference.fitting.nuts.fit_nuts`.
+        `spice.inference.fitting.maximum.fit_maximum`; "em": see `spice.inference.fitting.em.tables.fit_population`;
+        "nuts": see `spice.inference.fitting.bayes.nuts.fit_nuts`.
 
     Returns
     -------
@@ -141,11 +141,11 @@ def _default_pooling(model: Any, dataset: DatasetRNN, method: str) -> str:
 def _method(name: str) -> Callable[[Any, DatasetRNN, str, dict[str, Any]], "FitResult"]:
     """The function that fits, imported when it is needed."""
     if name == "em":
-        from spice.inference.fitting.em_result import fit_population
+        from spice.inference.fitting.em.tables import fit_population
 
         return lambda model, dataset, pooling, settings: fit_population(model, dataset, **settings)
     if name == "nuts":
-        from spice.inference.fitting.nuts import fit_nuts
+        from spice.inference.fitting.bayes.nuts import fit_nuts
 
         return lambda model, dataset, pooling, settings: fit_nuts(model, dataset, pooling=pooling, **settings)
     from spice.inference.fitting.maximum import fit_maximum

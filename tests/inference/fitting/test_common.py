@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from spice.equations import Parameter
 from spice.inference.fitting.common import FARTHEST, common_start
 from spice.inference.fitting.defaults import theta_moments
-from spice.inference.fitting.em import fit_em
-from spice.inference.fitting.modes import LOST, Points, climb
+from spice.inference.fitting.em.fit_em import fit_em
+from spice.inference.fitting.em.modes import LOST, Points, climb
 from spice.inference.fitting.starts import value_starts
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact

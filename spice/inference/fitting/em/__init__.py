@@ -1,0 +1,1 @@
+"""Empirical Bayes: a normal population of people, fitted by EM."""

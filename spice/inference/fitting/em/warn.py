@@ -1,0 +1,83 @@
+"""What a user must know of a population fitted by EM."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spice.errors import ConvergenceWarning, IdentificationWarning, first_of
+from spice.inference.fitting.em.modes import Points
+
+ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
+PART = 0.1  # of such a combination, from which on a parameter is named
+EDGE = 4.0  # standard deviations of the default prior, beyond which a mean has run to a bound
+
+
+def warn(em: Any, tolerance: float, max_iterations: int, labels: Sequence[Any], stacklevel: int) -> None:
+    """Say what did not converge, for whom, and what the choices do not tell."""
+    found: list[tuple[type[Warning], str]] = [
+        (ConvergenceWarning, _unsettled(em, tolerance, max_iterations)),
+        (ConvergenceWarning, _unsure(em, labels)),
+    ]
+    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *_at_edges(em))]
+    for category, text in found:
+        if text:
+            warnings.warn(text, category, stacklevel=stacklevel)
+
+
+def _unsettled(em: Any, tolerance: float, max_iterations: int) -> str:
+    if em.settled:
+        return ""
+    usual = "use fewer parameters." if em.diagonal else "use covariance='diagonal' or fewer parameters."
+    if em.change < tolerance:
+        return f"EM did not converge: by importance sampling the population kept moving; {usual}"
+    rugged = "no part of that step raises the evidence, for the likelihood is rugged: "
+    return (
+        f"EM did not converge: the last of {em.n_iterations} iterations would change the population by "
+        f"{em.change:.1e}, {em.scale.names[em.moving]} most, more than tolerance={tolerance:g}; "
+        + (rugged if em.n_iterations < max_iterations else "raise max_iterations, ")
+        + usual
+    )
+
+
+def _unsure(em: Any, labels: Sequence[Any]) -> str:
+    people = [repr(labels[person]) for person in em.active[em.unsure]]
+    if not people:
+        return ""
+    return (
+        f"the best mode may not have been found for participants {first_of(people)}: see result.reason. Their "
+        "likelihood is rugged: give another start=, or fewer parameters."
+    )
+
+
+def _indistinct(em: Any) -> list[str]:
+    """Combinations of parameters that change nobody's choices: with everybody at one point, all slopes vanish."""
+    if len(em.active) <= len(em.scale.names):
+        return []  # so few slopes lie in a plane in any case
+    theta = np.tile(em.means().mean(0), (len(em.active), 1))
+    slopes = Points.at(em.evaluate, theta, em.active).gradient
+    size = np.sqrt((slopes**2).sum(0))
+    names = np.array(em.scale.names, dtype=object)
+    _, values, axes = np.linalg.svd(slopes / np.where(size > 0, size, 1.0), full_matrices=False)
+    parts = [names[np.abs(axis) > PART] for axis in axes[values < ONE * values.max()]]
+    problems = [f"do not depend on {name}" for name in names[size == 0]] + [
+        f"cannot tell {', '.join(part[:-1])} and {part[-1]} apart" for part in parts if len(part) > 1
+    ]
+    return [
+        f"the choices {problem}: what EM gives there follows from where it began, or from priors; put a number in the "
+        "place of one."
+        for problem in problems
+    ]
+
+
+def _at_edges(em: Any) -> list[str]:
+    """Bounded parameters of which the choices tell no more than that everybody is near a bound."""
+    theta, bounded = em.means().mean(0), np.isfinite(em.scale.low) | np.isfinite(em.scale.high)
+    far = bounded & (np.abs(theta - em.prior.usual) > EDGE * np.sqrt(em.prior.wide))
+    values = em.scale.natural(theta[None])[0]
+    return [
+        f"the population's mean of {em.scale.names[k]} ran to {values[k]:.3g}: the choices say only that everybody's "
+        "is near a bound, or beyond all measure; leave the parameter out, or put a number in its place."
+        for k in np.flatnonzero(far)
+    ]
