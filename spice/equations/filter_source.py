@@ -7,7 +7,7 @@ from spice.equations.step_source import load_step_code
 
 FILTER = '''
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def uniform_number(state):
     """The next of the generator splitmix64 (Steele, Lea & Flood 2014): the same on every thread."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -18,7 +18,7 @@ def uniform_number(state):
     return np.float64(z >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def effective_number(log_weights):
     """Normalises weights and returns how many particles share them."""
     total, squares = log_total(log_weights), 0.0
@@ -28,7 +28,7 @@ def effective_number(log_weights):
     return 1.0 / squares
 
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def draw_ancestors(log_weights, ancestors, uniform):
     """Systematic resampling."""
     n, i, below = len(log_weights), 0, math.exp(log_weights[0])
@@ -39,7 +39,7 @@ def draw_ancestors(log_weights, ancestors, uniform):
         ancestors[k] = i
 
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def evaluate(
     parameters, group, choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups, seeds, n_particles,
     threshold, found,

@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 {constants}
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 def evaluate(parameters, group, {arrays}, {results}):
     # filled by loops: np.zeros takes numba a fifth of the time that it takes to compile the whole
     x = np.empty({n_values})

@@ -52,7 +52,7 @@ ROWS = """
 LIKELIHOOD = (
     """
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def evaluate(parameters, group, choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups, total):"""
     + ROWS
     + """                if target[trial] >= 0:
@@ -67,7 +67,7 @@ def evaluate(parameters, group, choice, reward, outcome, inputs, shown, next_sho
 REPLAY = (
     """
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def evaluate(parameters, group, choice, reward, outcome, inputs, shown, next_shown, target, sessions, groups, found):"""
     + ROWS
     + """                known = True
@@ -83,7 +83,7 @@ def evaluate(parameters, group, choice, reward, outcome, inputs, shown, next_sho
 # one trial of many sessions at once, in place: values of parameters (n_rows, n_parameters, 1)
 PLAY = """
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def learn_all(parameters, states, choice, reward, outcome, inputs, shown, uniform, sampled):
 {arrays}
     {names}, = states
@@ -94,7 +94,7 @@ def learn_all(parameters, states, choice, reward, outcome, inputs, shown, unifor
 {learn}
 
 
-@njit(nogil=True, cache={cache}, error_model="numpy")
+@njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def predict_all(parameters, states, next_shown, found):
 {arrays}
     {names}, = states
