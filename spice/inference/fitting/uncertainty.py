@@ -128,7 +128,7 @@ def precisions(root: np.ndarray, posterior: np.ndarray) -> np.ndarray:
     """Inverse covariances of single people's best parameters around the population's mean, from posterior covariances.
 
     S^-1 - S^-1 V S^-1, what is left of the complete data's information (Louis 1982, JRSS B 44: 226-233); 0 along
-    directions in which a posterior V is wider than the population S.
+    directions in which a posterior V is as wide as the population S, up to rounding, or wider.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def precisions(root: np.ndarray, posterior: np.ndarray) -> np.ndarray:
     unroot = np.linalg.inv(root)
     left, axes = np.linalg.eigh(np.eye(len(root)) - unroot @ posterior @ unroot.T)
     axes = unroot.T @ axes
-    return (axes * np.maximum(left, 0.0)[:, None]) @ axes.swapaxes(1, 2)
+    return (axes * np.where(left > NOTHING, left, 0.0)[:, None]) @ axes.swapaxes(1, 2)
 
 
 def standardised(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 
 from spice.errors import DataError
 from spice.inference.fitting.population import design_matrix
-from spice.inference.fitting.uncertainty import Uncertainty
+from spice.inference.fitting.uncertainty import Uncertainty, precisions
 
 
 def test_without_regressors_there_is_an_intercept():
@@ -94,6 +94,15 @@ def test_columns_that_tell_nothing_of_their_own():
 def test_large_numbers_are_no_constants():
     table = pd.DataFrame({"year": [2001.0, 2002.0, 2003.0], "time": [1e9, 1e9 + 1, 1e9 + 3]})
     assert design_matrix(table, range(3)).matrix.shape == (3, 3)
+
+
+def test_precisions_are_none_where_posteriors_are_as_wide_as_the_population():
+    """Up to rounding: else there are standard errors of millions."""
+    told = 1.0 - np.array([1e-13, -1e-13, 1e-3])
+    posterior = 4.0 * told[:, None, None] * np.eye(2)
+    found = precisions(2.0 * np.eye(2), posterior)
+    np.testing.assert_array_equal(found[:2], 0.0)
+    np.testing.assert_allclose(found[2], np.eye(2) * 1e-3 / 4)
 
 
 def test_errors_are_nan_only_where_the_choices_say_nothing():

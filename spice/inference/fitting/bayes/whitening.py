@@ -174,7 +174,7 @@ def _go(evaluate: Evaluate, mean: np.ndarray, sd: np.ndarray, matrix: np.ndarray
     for _ in range(ITERATIONS):
         value = found.log_evidence().sum() + prior.log_density(guess)
         new = m_step(points.theta, found.covariances(), guess, matrix, prior, diagonal=True)
-        new = Guess(new.coefficients, np.diag(np.maximum(np.diag(new.root), LEAST_SD * sd)))
+        new = prior.inside(Guess(new.coefficients, np.diag(np.maximum(np.diag(new.root), LEAST_SD * sd))))
         old_sd, new_sd = np.diag(guess.root), np.diag(new.root)
         moved = np.abs((new.coefficients[0] - guess.coefficients[0]) / old_sd).max()
         change, guess = max(moved, np.abs(np.log(new_sd / old_sd)).max()), new

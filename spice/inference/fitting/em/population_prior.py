@@ -45,8 +45,14 @@ class PopulationPrior:
         self._scale = Scale(parameters)
         entries = list(parameters.values())
         self._natural = np.array([entry.scale == "natural" for entry in entries])
-        self._means = {k: read_prior(p.mean_prior) for k, p in enumerate(entries) if p.mean_prior is not None}
+        means = {k: read_prior(p.mean_prior) for k, p in enumerate(entries) if p.mean_prior is not None}
+        self._beyond = {k: prior for k, prior in means.items() if self._natural[k] and not self._reaches(k, prior)}
+        self._means = {k: prior for k, prior in means.items() if k not in self._beyond}
         self._sds = {k: read_prior(p.sd_prior) for k, p in enumerate(entries) if p.sd_prior is not None}
+
+    def _reaches(self, k: int, prior: Prior) -> bool:
+        """Whether a mean's prior has mass between its parameter's bounds."""
+        return max(prior.support[0], self._scale.low[k]) < min(prior.support[1], self._scale.high[k])
 
     def check_mass(self) -> None:
         """Check that EM can have means where their priors have mass.
@@ -54,14 +60,14 @@ class PopulationPrior:
         Raises
         ------
         ConfigError
-            If a mean's prior has none between the parameter's bounds: people are normal within them.
+            If a mean's prior has none between the parameter's bounds: people are normal within them. Else such a prior
+            counts for nothing.
         """
         low, high = self._scale.low, self._scale.high
         problems = [
             f"the mean_prior {prior} of {self._scale.names[k]!r} has no mass between its bounds, {low[k]:g} and "
             f"{high[k]:g}: there EM has the mean."
-            for k, prior in self._means.items()
-            if self._natural[k] and not max(prior.support[0], low[k]) < min(prior.support[1], high[k])
+            for k, prior in self._beyond.items()
         ]
         if problems:
             raise ConfigError(join_problems("EM cannot begin", problems))

@@ -113,7 +113,7 @@ class Posterior:
     @classmethod
     def of_laplace(cls, points: Points, found: Laplace) -> "Posterior":
         """Normal around the modes."""
-        return cls(points.theta, found.covariances(), found.log_evidence(), np.ones(len(points), bool))
+        return cls(points.theta.copy(), found.covariances(), found.log_evidence(), np.ones(len(points), bool))
 
 
 class Draws:
@@ -129,12 +129,10 @@ class Draws:
         Who everybody is, by place in the likelihood.
     proposal : Proposal
         Where draws come from.
-    rough : Posterior
-        What has to do for those with too few effective draws.
     tempered : bool
-        Whether for these their own draws do, unless all are impossible, with weights that are taken to a power below 1,
-        so that enough share them: wider than the posterior, but where it is (Koblents & Míguez 2015, Statistics and
-        Computing 25: 407-425).
+        Whether for people with too few effective draws these do, unless too few are possible, with weights that are
+        taken to a power below 1, so that enough share them: wider than the posterior, but where it is (Koblents &
+        Míguez 2015, Statistics and Computing 25: 407-425).
     seed : int
         Of the draws.
     """
@@ -145,11 +143,10 @@ class Draws:
         scale: Scale,
         group: np.ndarray,
         proposal: Proposal,
-        rough: Posterior,
         tempered: bool,
         seed: int,
     ):
-        self._rough, self._tempered = rough, tempered
+        self._tempered = tempered
         self.theta, log_density = proposal.draw(seed)
         rows, group = self.theta.reshape(-1, self.theta.shape[2]), np.repeat(group, proposal.size)
         parts = [slice(i, i + ROWS) for i in range(0, len(rows), ROWS)]
@@ -157,8 +154,11 @@ class Draws:
             nll = np.concatenate([likelihood.gradient(scale.natural(rows[part]), group[part])[0] for part in parts])
         self._base = np.where(np.isfinite(nll), -nll, -np.inf).reshape(log_density.shape) - log_density
 
-    def posterior(self, guess: Guess, matrix: np.ndarray) -> Posterior:
-        """Everybody's posterior given a population; a rough one of those with too few effective draws."""
+    def posterior(self, guess: Guess, matrix: np.ndarray, rough: Posterior, few: Any = False) -> Posterior:
+        """Everybody's posterior given a population; the ``rough`` one of those with too few effective draws.
+
+        And of others who are said to have too ``few``.
+        """
         n_people, _, n = self.theta.shape
         unroot = np.linalg.inv(guess.root)
         means, covariances = np.empty((n_people, n)), np.empty((n_people, n, n))
@@ -166,16 +166,17 @@ class Draws:
         centre = matrix @ guess.coefficients
         least = TRUSTED if self._tempered else 0.0
         _moments(self.theta, self._base, centre, unroot, least, means, covariances, sums, effective)
-        few = ~(effective >= TRUSTED)  # nan where all draws are impossible
+        few = few | ~(effective >= TRUSTED)  # nan where all draws are impossible
         found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum(), few)
-        lost = few & ~np.isfinite(effective) if self._tempered else few
+        lost = few & (np.isfinite(self._base).sum(1) < TRUSTED) if self._tempered else few
         for name in ("theta", "covariance", "log_evidence"):
-            getattr(found, name)[lost] = getattr(self._rough, name)[lost]
+            getattr(found, name)[lost] = getattr(rough, name)[lost]
         return found
 
 
 def refined(
     draws: Draws,
+    rough: Posterior,
     guess: Guess,
     matrix: np.ndarray,
     prior: PopulationPrior,
@@ -189,6 +190,8 @@ def refined(
     ----------
     draws : Draws
         Of everybody.
+    rough : Posterior
+        What has to do for those with too few effective ones.
     guess : Guess
         Where to begin.
     matrix : np.ndarray, shape (n_people, n_columns)
@@ -200,20 +203,22 @@ def refined(
     units : np.ndarray, shape (n_parameters,)
         Of changes.
     tolerance : float
-        A hundredth of which is the change at which to stop.
+        Of changes: below it EM has ended; a hundredth of it is the change at which to stop.
     """
-    ahead, plain, before = Extrapolation(), None, -np.inf
+    ahead, plain, before, change, few = Extrapolation(), None, -np.inf, np.inf, np.zeros(len(matrix), bool)
     for _ in range(ITERATIONS):
-        found = draws.posterior(guess, matrix)
+        found = draws.posterior(guess, matrix, rough, few)
+        few = found.rough  # for good: back and forth there would be no end
         value = found.log_evidence.sum() + prior.log_density(guess)
         if plain is not None and value < before - SLACK:  # extrapolated too far
             guess, plain = plain, None
             ahead.forget()
             continue
         new = m_step(found.theta, found.covariance, guess, matrix, prior, diagonal)
-        if guess.distances(new, matrix, units).max() < FINER * tolerance:
+        change = guess.distances(new, matrix, units).max()
+        if change < FINER * tolerance:
             return new, True
         plain, before = new if ahead.knows else None, value
         here = guess.vector(units)
         guess = new.with_vector(here + ahead(here, new.vector(units) - here), units)
-    return guess, False
+    return guess, bool(change < tolerance)

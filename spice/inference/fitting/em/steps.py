@@ -24,8 +24,8 @@ EXACT = 1e-10  # nats that no step may promise at the end
 LEAST_SHARE = 0.02  # of a step, below which none leads on: evidence has kinks where likelihoods have
 FINE = 0.2  # of the standard error of a mean: what EM may still want to change there
 SAME = 1e-3  # nats within which starts count as ended in the same mode
-ROUNDS = 5  # of new starts after convergence, at most; of new draws around modes
-MORE_ROUNDS = 10  # of new draws across the population
+ROUNDS = 5  # of new starts after convergence, at most
+REDRAWN = 20  # times that draws are made anew, at most
 WIDER = 2.0  # times the population's standard deviations, from where other modes are sought
 FEW = 0.1  # share of people without enough effective draws, up to which draws decide whether EM has settled; of people
 # with several modes, from which on draws around one of them do not do
@@ -60,6 +60,10 @@ class EM:
         Who has so many modes that better ones turned up after each convergence.
     unsure : np.ndarray of bool, shape (n_active,)
         Whose posterior is around a mode that is perhaps none, or not the best.
+    settled : bool
+        Whether EM has come to rest; with draws, if it is ``drawn`` to the end by these.
+    few : np.ndarray of bool, shape (n_active,)
+        Who has too few effective draws.
     told : np.ndarray, shape (n_active, n_parameters, n_parameters)
         Posterior covariances from which the population's errors follow: Laplace's, by which what cannot be told is
         exactly that; of people with several modes those of draws.
@@ -81,9 +85,9 @@ class EM:
         self.prior = prior
         self.active = np.flatnonzero(active)
         self.matrix, self._change = standardised(matrix[active])
-        self.n_iterations, self.change, self.moving, self.settled = 0, np.inf, 0, False
+        self.n_iterations, self.change, self.moving, self.settled, self.drawn = 0, np.inf, 0, False, False
         self.starts = np.ones(len(self.active))
-        self.restless = np.zeros(len(self.active), bool)
+        self.restless, self.few = np.zeros((2, len(self.active)), bool)
         self._check_people()
 
     def _check_people(self) -> None:
@@ -205,21 +209,26 @@ class EM:
     def posterior(self, seed: int | None, tolerance: float) -> Posterior:
         """Everybody's posterior: Laplace's, or with a seed by importance sampling.
 
-        The population goes on to where EM ends with these, and modes with it. Kinks and ridges of likelihoods, at
-        which Laplace's approximation jumps to and fro, do not matter to draws: if EM ends with these, it has settled.
-        If not, or where people have several modes, draws from the population take the place of draws around modes.
+        The population goes on to where EM ends with these, and modes with it: whether it has settled, they say. Kinks
+        and ridges of likelihoods, at which Laplace's approximation jumps to and fro, do not matter to them. If it has
+        settled with neither, or where people have several modes, draws from the population take the place of draws
+        around modes.
         """
         found = Posterior.of_laplace(self.points, self.laplace)
         self.unsure, self.told = self.restless | ~self.laplace.converged, found.covariance
         if seed is None:
             return found
-        found, ended = self._by_draws(self._around, found, False, seed, tolerance)
-        self.settled |= ended
+        self.drawn = True
+        found, rests = self._by_draws(self._around, found, False, seed, tolerance)
+        neither = not self.settled and not (rests and found.rough.mean() < FEW)
+        self.settled = rests and not neither
         self.told = self.laplace.covariances()
-        if not self.settled or self.restless.any() or (self.starts < 1).mean() >= FEW:
+        if neither or self.restless.any() or (self.starts < 1).mean() >= FEW:
             self.guess = self.begun
-            found, self.settled = self._by_draws(self._across, found, True, seed, tolerance)
+            found, rests = self._by_draws(self._across, found, True, seed, tolerance)
+            self.settled = rests and bool(found.rough.mean() < FEW)
             self.unsure, self.told = self.unsure & found.rough, found.covariance
+        self.few = found.rough
         return found
 
     def _around(self, _: Posterior) -> Proposal:
@@ -233,18 +242,17 @@ class EM:
     ) -> tuple[Posterior, bool]:
         """Draw and go on, until draws made with the population before serve for that to which they lead.
 
-        Whether they do, EM has ended with them, and few people have too few effective ones.
+        Whether they do, and EM has ended with them.
         """
-        for _ in range(MORE_ROUNDS if tempered else ROUNDS):
+        for _ in range(REDRAWN):
             units = self.guess.units(self.laplace)
             units = np.where(np.isfinite(units), units, 1.0)
-            rough = Posterior.of_laplace(self.points, self.laplace)
-            draws = Draws(self._likelihood, self.scale, self.active, propose(found), rough, tempered, seed)
-            before = self.guess
+            draws = Draws(self._likelihood, self.scale, self.active, propose(found), tempered, seed)
+            before, rough = self.guess, Posterior.of_laplace(self.points, self.laplace)
             arguments = (self.matrix, self.prior, self.diagonal, units, tolerance)
-            self.guess, ended = refined(draws, before, *arguments)
+            self.guess, ended = refined(draws, rough, before, *arguments)
             self.laplace = self._modes(EXACT, LAST)
-            found = draws.posterior(self.guess, self.matrix)
+            found = draws.posterior(self.guess, self.matrix, Posterior.of_laplace(self.points, self.laplace))
             if before.distances(self.guess, self.matrix, units).max() < CLOSE:
-                return found, bool(ended and found.rough.mean() < FEW)
+                return found, ended
         return found, False

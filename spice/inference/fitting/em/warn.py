@@ -8,6 +8,7 @@ import numpy as np
 
 from spice.errors import ConvergenceWarning, IdentificationWarning, first_of
 from spice.inference.fitting.em.modes import Points
+from spice.inference.fitting.em.steps import FEW
 
 ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
 PART = 0.1  # of such a combination, from which on a parameter is named
@@ -30,8 +31,10 @@ def _unsettled(em: Any, tolerance: float, max_iterations: int) -> str:
     if em.settled:
         return ""
     usual = "use fewer parameters." if em.diagonal else "use covariance='diagonal' or fewer parameters."
-    if em.change < tolerance:
-        return f"EM did not converge: by importance sampling the population kept moving; {usual}"
+    if em.drawn:
+        few = f"too few draws told of {em.few.sum()} of {len(em.few)} people"
+        what = "the population kept moving" if em.few.mean() < FEW else few
+        return f"EM did not converge: by importance sampling {what}; {usual}"
     rugged = "no part of that step raises the evidence, for the likelihood is rugged: "
     return (
         f"EM did not converge: the last of {em.n_iterations} iterations would change the population by "

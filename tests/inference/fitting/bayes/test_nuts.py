@@ -106,6 +106,18 @@ def test_a_population_has_its_variables(small, cases, scale):
     assert {"alpha[bob]", "alpha_mean", "beta_effect[age]"} <= set(result.diagnostics.index)
 
 
+@pytest.mark.filterwarnings(HAPPENS)
+@pytest.mark.parametrize("prior", ["uniform(2, 3)", "uniform(1, 1.5)"])
+def test_a_mean_may_lie_beyond_the_bounds_of_people(small, cases, prior):
+    """Who are truncated normal; nothing but the mean's prior says where it is, if there are few of them."""
+    model = cases.rescorla_wagner({"scale": "natural", "mean_prior": prior}, {})
+    result = small("partial", model=model)
+    low, high = (float(end) for end in prior[8:-1].split(","))
+    draws = result.posterior["alpha_mean"]
+    assert draws.min() > low and draws.max() < high
+    assert result.posterior["alpha"].max() < 1
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings(HAPPENS)
 @pytest.mark.parametrize("scale", ["natural", "unconstrained"])

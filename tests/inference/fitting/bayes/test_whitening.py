@@ -48,6 +48,15 @@ def test_who_has_several_modes_is_not_scaled_by_one_of_them():
     assert not sites.pull[~known].any() and np.isfinite(sites.theta).all()
 
 
+def test_a_spread_is_kept_where_its_prior_has_mass():
+    """Narrower than the least spread that the search begins with otherwise, a tenth of people's prior."""
+    narrow = {"theta": Parameter(sd_prior="uniform(0.01, 0.05)")}
+    y = np.random.default_rng(0).normal(0, 0.5, 20)
+    depth = np.full(20, -1000.0)
+    sites, _ = find_population(Wells(y, depth), Scale(narrow), [USUAL], NONE, PopulationPrior(narrow))
+    assert 0.01 < sites.sd[0] < 0.05
+
+
 def test_the_best_of_several_populations_is_taken_where_there_are_several_modes():
     poor, good = (np.zeros(1), np.full(1, 0.3)), (np.ones(1), np.full(1, 0.3))
     depth = np.full(20, 4.0)

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from spice.equations import Parameter
 from spice.errors import ConvergenceWarning
 from spice.inference import fit
-from spice.inference.fitting.em import steps
+from spice.inference.fitting.em import reweighting, steps
 from spice.inference.fitting.em.fit_em import fit_em
 from spice.inference.fitting.em.guess import Guess
 from spice.inference.fitting.em.modes import Points, climb
@@ -18,6 +18,7 @@ from spice.inference.fitting.em.proposals import Proposal
 from spice.inference.fitting.em.reweighting import Draws, Posterior, refined
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact
+from spice.precoded import choice_kernel
 from spice.resources.bandits import BanditsDrift
 
 GRID = np.linspace(-12, 14, 1001)
@@ -59,8 +60,7 @@ class Binomial:
 
 
 def draws_around(likelihood, points, found, tempered=False):
-    proposal, rough = Proposal.around_modes(points, found), Posterior.of_laplace(points, found)
-    return Draws(likelihood, FREE, points.group, proposal, rough, tempered, 0)
+    return Draws(likelihood, FREE, points.group, Proposal.around_modes(points, found), tempered, 0)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_posteriors_are_those_of_quadrature(few_trials):
 def test_a_population_that_draws_keep_moving_has_not_converged(monkeypatch):
     """Draws from the population begin anew: that EM had come to rest with Laplace's approximation does not count."""
 
-    def swing(draws, guess, *_):
+    def swing(draws, rough, guess, *_):
         return Guess(np.where(guess.coefficients > 0, -1.0, 1.0), guess.root), True
 
     monkeypatch.setattr(steps, "refined", swing)
@@ -118,14 +118,68 @@ def test_people_without_effective_draws_keep_laplaces_approximation():
     points = Points.at(likelihood, np.zeros((3, 1)), np.arange(3))
     found = climb(likelihood, points, np.zeros((3, 1)), np.eye(1), 1e-10, 50)
     found.information[1] /= 1e6  # as if it were flat: draws far too wide
-    draws = draws_around(likelihood, points, found)
+    draws, rough = draws_around(likelihood, points, found), Posterior.of_laplace(points, found)
     guess, matrix = Guess(np.zeros((1, 1)), np.eye(1)), np.ones((3, 1))
-    posterior = draws.posterior(guess, matrix)
+    posterior = draws.posterior(guess, matrix, rough)
     np.testing.assert_array_equal(posterior.covariance[1], found.covariances()[1])
     np.testing.assert_allclose(posterior.covariance[[0, 2], 0, 0], 1 / 10_001, rtol=0.1)
     np.testing.assert_array_equal(posterior.rough, [False, True, False])
-    new, ended = refined(draws, guess, matrix, PopulationPrior({"theta": Parameter()}), True, np.ones(1), 1e-4)
+    new, ended = refined(draws, rough, guess, matrix, PopulationPrior({"theta": Parameter()}), True, np.ones(1), 1e-4)
     assert ended and np.isfinite(new.root).all()
+
+
+def test_people_at_the_limit_of_enough_draws_do_not_keep_em_from_its_end(tools, recwarn):
+    """Whose draws do once do not while EM goes on, or it goes back and forth for ever.
+
+    Four parameters, 14 people with 25 choices each: with all draws as they come EM ended at none, and where it stopped
+    log evidences were 1.2 nats apart.
+    """
+    rng = np.random.default_rng(2)
+    alpha, beta = 1 / (1 + np.exp(-rng.normal(0, 0.7, 14))), np.exp(rng.normal(1, 0.35, 14))
+    data = tools.dataset_of([tools.play(a, b, 25, rng) for a, b in zip(alpha, beta, strict=True)])
+    fits = [fit(choice_kernel(), data, "em", seed=seed, n_threads=1) for seed in range(4)]
+    assert all(found.converged.all() for found in fits)
+    assert not [entry for entry in recwarn if issubclass(entry.category, ConvergenceWarning)]
+    assert np.ptp([found.log_evidence.sum() for found in fits]) < 0.6
+    means = np.array([found.population.mean for found in fits])
+    assert (np.ptp(means, axis=0) < fits[0].population.mean_se).all()
+
+
+def test_laplaces_approximation_of_people_is_that_of_the_population_in_the_end(few_trials, monkeypatch):
+    """Of everybody, as if no draws did."""
+    monkeypatch.setattr(reweighting, "TRUSTED", np.inf)
+    found = fit_em(few_trials, FREE)
+    everybody, mean, root = np.arange(200), np.tile(found.coefficients, (200, 1)), np.sqrt(found.covariance)
+    points = Points.at(few_trials, found.theta.copy(), everybody)
+    there = climb(few_trials, points, mean, root, 1e-10, 50)
+    np.testing.assert_allclose(found.theta, points.theta, atol=1e-5)
+    np.testing.assert_allclose(found.log_evidence, there.log_evidence(), atol=1e-8)
+    np.testing.assert_allclose(found.conditional, there.covariances(), rtol=1e-4)
+
+
+class Cliffs:
+    """A likelihood that is 0 but in a small square around each person's best parameters."""
+
+    participants = list(range(12))
+    best = np.random.default_rng(0).normal(size=(12, 2)) * 0.02
+
+    def n_scored(self):
+        return np.full(12, 20)
+
+    def __call__(self, values, group=None):
+        away = values - self.best[group]
+        inside = (np.abs(away) < 0.05).all(1)
+        curve = np.tile(0.1 * np.eye(2), (len(away), 1, 1))
+        return Exact(np.where(inside, 5 + 0.05 * (away**2).sum(1), np.inf), 0.1 * away, curve)
+
+    def gradient(self, values, group=None):
+        return self(values, group)[:2]
+
+
+@pytest.mark.filterwarnings("ignore::spice.errors.SpiceWarning")
+def test_people_with_fewer_possible_draws_than_make_a_covariance_keep_laplaces_approximation():
+    found = fit_em(Cliffs(), Scale({"a": Parameter(), "b": Parameter()}))
+    assert (np.linalg.eigvalsh(found.conditional) > 0).all()
 
 
 def test_intervals_of_weakly_identified_parameters_hold_the_truth(tools):
