@@ -1,6 +1,7 @@
 """Posteriors by NUTS: against quadrature, warnings, interruptions, and what cannot be drawn."""
 
 import dataclasses
+import itertools
 import os
 import signal
 import sys
@@ -196,12 +197,11 @@ def test_divergences_are_counted(small, cases):
 @pytest.mark.filterwarnings(HAPPENS)
 def test_an_interrupt_keeps_finished_draws(small, cases):
     class Stopped(cases.Bowls):
-        n_calls = 0
+        calls = itertools.count(1)  # each number is had by one of the two threads
 
         def gradient(self, values, group=None):
-            self.n_calls += 1
             time.sleep(1e-3)  # so that both chains get on
-            if self.n_calls == 1500:  # long after the 20 draws of tuning, of a few steps each
+            if next(self.calls) == 1500:  # long after the 20 draws of tuning, of a few steps each
                 os.kill(os.getpid(), signal.SIGINT)
             return super().gradient(values, group)
 
