@@ -46,6 +46,7 @@ class PopulationPrior:
         entries = list(parameters.values())
         self._natural = np.array([entry.scale == "natural" for entry in entries])
         means = {k: read_prior(p.mean_prior) for k, p in enumerate(entries) if p.mean_prior is not None}
+        # means that only truncated people can have: a sampler's search for a start goes on as if these said nothing
         self._beyond = {k: prior for k, prior in means.items() if self._natural[k] and not self._reaches(k, prior)}
         self._means = {k: prior for k, prior in means.items() if k not in self._beyond}
         self._sds = {k: read_prior(p.sd_prior) for k, p in enumerate(entries) if p.sd_prior is not None}
@@ -60,8 +61,7 @@ class PopulationPrior:
         Raises
         ------
         ConfigError
-            If a mean's prior has none between the parameter's bounds: people are normal within them. Else such a prior
-            counts for nothing.
+            If a mean's prior has none between the parameter's bounds: people are normal within them.
         """
         low, high = self._scale.low, self._scale.high
         problems = [

@@ -153,6 +153,7 @@ class Draws:
         with np.errstate(all="ignore"):  # what overflows is impossible
             nll = np.concatenate([likelihood.gradient(scale.natural(rows[part]), group[part])[0] for part in parts])
         self._base = np.where(np.isfinite(nll), -nll, -np.inf).reshape(log_density.shape) - log_density
+        self._may_be_lost = ~(tempered & (np.isfinite(self._base).sum(1) >= TRUSTED))
 
     def posterior(self, guess: Guess, matrix: np.ndarray, rough: Posterior, few: Any = False) -> Posterior:
         """Everybody's posterior given a population; the ``rough`` one of those with too few effective draws.
@@ -168,7 +169,7 @@ class Draws:
         _moments(self.theta, self._base, centre, unroot, least, means, covariances, sums, effective)
         few = few | ~(effective >= TRUSTED)  # nan where all draws are impossible
         found = Posterior(means, covariances, sums - np.log(np.diag(guess.root)).sum(), few)
-        lost = few & (np.isfinite(self._base).sum(1) < TRUSTED) if self._tempered else few
+        lost = few & self._may_be_lost
         for name in ("theta", "covariance", "log_evidence"):
             getattr(found, name)[lost] = getattr(rough, name)[lost]
         return found

@@ -244,15 +244,17 @@ class EM:
 
         Whether they do, and EM has ended with them.
         """
+        rough = Posterior.of_laplace(self.points, self.laplace)
         for _ in range(REDRAWN):
             units = self.guess.units(self.laplace)
             units = np.where(np.isfinite(units), units, 1.0)
             draws = Draws(self._likelihood, self.scale, self.active, propose(found), tempered, seed)
-            before, rough = self.guess, Posterior.of_laplace(self.points, self.laplace)
+            before = self.guess
             arguments = (self.matrix, self.prior, self.diagonal, units, tolerance)
             self.guess, ended = refined(draws, rough, before, *arguments)
             self.laplace = self._modes(EXACT, LAST)
-            found = draws.posterior(self.guess, self.matrix, Posterior.of_laplace(self.points, self.laplace))
+            rough = Posterior.of_laplace(self.points, self.laplace)
+            found = draws.posterior(self.guess, self.matrix, rough)
             if before.distances(self.guess, self.matrix, units).max() < CLOSE:
                 return found, ended
         return found, False
