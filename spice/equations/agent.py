@@ -7,6 +7,7 @@ import numpy as np
 
 from spice.equations.agent_inputs import check_level, read_values
 from spice.equations.evaluate import Stepper
+from spice.equations.normalised import told, unlike_probabilities
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
 from spice.resources.agents import Agent, Seed
@@ -102,7 +103,12 @@ class SymbolicAgent(Agent):
         values, kind = self._stepper.choice_values(self._choices(), self._available)
         offered = np.ones(values.shape, bool) if self._available is None else self._available
         alike = offered / offered.sum(1, keepdims=True)
-        return np.where(kind[:, None] < 0, alike, np.where(offered, values, 0.0))
+        found = np.where(kind[:, None] < 0, alike, np.where(offered, values, 0.0))
+        wrong = np.flatnonzero(unlike_probabilities(found))
+        if len(wrong):
+            given = ", ".join(f"{name}={value[wrong[0]]:.4g}" for name, value in self._current.items())
+            raise ConfigError(told(found[wrong[0]], f"in session {wrong[0]}", given))
+        return found
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:
         return self._stepper.in_coming_cell(state, self._columns)

@@ -3,21 +3,25 @@
 import math
 
 import numpy as np
+import pandas as pd
 
 from spice.equations.evaluate import run_symbolic
 from spice.equations.model_parts import Parameter
-from spice.equations.reading import read_trials
+from spice.equations.reading import ModelTrials, read_trials
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
 from spice.resources.dataset import DatasetRNN
 
-SESSIONS, TRIALS = 3, 50  # of the data that are tried
+SESSIONS = 3  # that are tried in any case
 TOLERANCE = 1e-8
 PLACES = (0.2, 0.5, 0.8)  # of parameters within their bounds
 
 
 def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
-    """Check that probabilities of options on offer lie in [0, 1] and add up to 1, on some trials, for some parameters.
+    """Check that probabilities of options on offer lie in [0, 1] and add up to 1, for some parameters.
+
+    Tried are the sessions in which something is first seen that probabilities may depend on: conditions, inputs, and
+    what is on offer.
 
     Raises
     ------
@@ -26,26 +30,43 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
     """
     if model.probabilities is None:
         return
-    some = dataset[:SESSIONS]
-    some = some.replace(some.xs[:, :TRIALS], some.ys[:, :TRIALS])
-    offered = read_trials(model, some).offered
+    trials = read_trials(model, dataset)
+    sessions = _telling_sessions(trials)
+    some, offered = dataset[sessions], trials.offered[sessions]
     for shift in range(len(PLACES)):
         places = [PLACES[(shift + k) % len(PLACES)] for k in range(len(model.parameters))]
         values = {n: _inside(p, place) for (n, p), place in zip(model.parameters.items(), places, strict=True)}
-        found = run_symbolic(model, some, values)
-        found = np.where(offered | np.isnan(found).all(-1, keepdims=True), found, 0.0)
-        total = found.sum(-1)
-        wrong = ~np.isnan(found).all(-1) & ~((found >= -TOLERANCE) & (found <= 1 + TOLERANCE)).all(-1)
-        wrong |= ~np.isnan(total) & (np.abs(total - 1) > TOLERANCE)
+        found = np.where(offered, run_symbolic(model, some, values), 0.0)
+        wrong = unlike_probabilities(found)
         if wrong.any():
             session, trial = np.argwhere(wrong)[0]
-            raise ConfigError(
-                f"the probabilities after session {session}, trial {trial} are "
-                f"{', '.join(f'{p:.4g}' for p in found[session, trial])}, which add up to "
-                f"{total[session, trial]:.4g} (with {', '.join(f'{n}={v:g}' for n, v in values.items())}): they must "
-                "lie between 0 and 1 and add up to 1. softmax(...) makes such probabilities of logits; a lapse rate "
-                "needs its bounds, Parameter(low=0, high=1)."
-            )
+            given = ", ".join(f"{name}={value:g}" for name, value in values.items())
+            raise ConfigError(told(found[session, trial], f"after session {sessions[session]}, trial {trial}", given))
+
+
+def unlike_probabilities(found: np.ndarray) -> np.ndarray:
+    """Where numbers, (..., n_actions), are no probabilities; those that are not known at all are let pass."""
+    inside = ((found >= -TOLERANCE) & (found <= 1 + TOLERANCE)) | np.isnan(found)
+    total = found.sum(-1)
+    return ~inside.all(-1) | (np.abs(total - 1) > TOLERANCE)
+
+
+def told(found: np.ndarray, when: str, given: str) -> str:
+    """What is wrong with probabilities of shape (n_actions,), and what to do."""
+    return (
+        f"the probabilities {when} are {', '.join(f'{p:.4g}' for p in found)}, which add up to {found.sum():.4g} (with "
+        f"{given}): they must lie between 0 and 1 and add up to 1. softmax(...) makes such probabilities of logits; a "
+        "lapse rate needs its bounds, Parameter(low=0, high=1)."
+    )
+
+
+def _telling_sessions(trials: ModelTrials) -> list[int]:
+    """The first ones, and those in which something differs from all trials before."""
+    n_sessions, n_trials = trials.kind.shape
+    columns = [trials.kind, *np.moveaxis(trials.offered, -1, 0), *np.moveaxis(trials.inputs, -1, 0)]
+    varying = {k: column.ravel() for k, column in enumerate(columns) if (column != column[0, 0]).any()}
+    new = ~pd.DataFrame(varying, index=range(n_sessions * n_trials)).duplicated().to_numpy() if varying else np.zeros(0)
+    return sorted({*range(min(SESSIONS, n_sessions)), *(np.flatnonzero(new) // n_trials).tolist()})
 
 
 def _inside(parameter: Parameter, place: float) -> float:

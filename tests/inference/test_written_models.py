@@ -7,6 +7,7 @@ from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
 from spice.errors import ConfigError, DataError
 from spice.inference.general.generated import GeneratedLikelihood
+from spice.resources.bandits import BanditsDrift
 from spice.resources.dataset import DatasetRNN
 
 SHOWN = {"season": 3, "alien": 2}
@@ -94,7 +95,7 @@ def data(
     n_actions: int, offers: bool = False, gaps: bool = True, n_sessions: int = 4, n_trials: int = 30
 ) -> DatasetRNN:
     """Random choices of two people; some trials are missing, some rewards unknown."""
-    rng, n_sessions, n_trials = np.random.default_rng(1), 4, 30
+    rng = np.random.default_rng(1)
     size = (n_sessions, n_trials + 1)
     shown = {name: rng.integers(levels, size=size) for name, levels in SHOWN.items()}
     offered = rng.random((*size, n_actions)) < (0.7 if offers else 1)
@@ -261,6 +262,33 @@ def test_probabilities_must_be_normalised(probabilities, message):
     )
     with pytest.raises(ConfigError, match=message):
         GeneratedLikelihood(model, data(2))
+
+
+def test_probabilities_are_checked_wherever_something_else_is_shown():
+    dataset = data(3, gaps=False)
+    for name in ("season", "next_season"):
+        dataset.xs[..., dataset.columns.index(name)] = 0
+    dataset.xs[3, 20, dataset.columns.index("next_season")] = 1  # one trial of the last session
+    model = SymbolicModel(
+        shown={"season": 3},
+        states={"q": State(0.5)},
+        updates=[("q", "chosen", "q + alpha * (reward - q)")],
+        probabilities={"season == 0": "softmax(q)", "season == 1": "3 * softmax(q)"},
+        parameters={"alpha": Parameter(0, 1)},
+    )
+    with pytest.raises(ConfigError, match=r"after session 3, trial 20 are .*, which add up to 3 \(with alpha=0\.2\)"):
+        GeneratedLikelihood(model, dataset)
+
+
+def test_simulated_probabilities_must_be_normalised():
+    model = SymbolicModel(
+        states={"q": State(0.5)},
+        updates=[("q", "chosen", "q + alpha * (reward - q)")],
+        probabilities="1.5 * softmax(q)",
+        parameters={"alpha": Parameter(0, 1)},
+    )
+    with pytest.raises(ConfigError, match=r"in session 0 are 0\.75, 0\.75, which add up to 1\.5 \(with alpha=0\.3\)"):
+        model.simulate(BanditsDrift(0.2), 20, {"alpha": 0.3}, seed=1)
 
 
 def test_nothing_is_predicted_after_the_end():
