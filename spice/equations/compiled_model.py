@@ -271,7 +271,10 @@ class CompiledModel:
         )
 
     def _problems(self) -> Iterator[str]:
-        from spice.equations.model_problems import parameter_problems  # it imports sympy, which takes a while
+        from spice.equations.model_problems import (  # it imports sympy, which takes a while
+            parameter_problems,
+            reserved_names,
+        )
 
         seen: set[str] = set()
         columns = [*self.shown, *self.inputs]
@@ -283,6 +286,7 @@ class CompiledModel:
                 elif entry in seen:
                     yield f"the {kind} {entry!r} has a name that is taken; rename it."
                 seen.add(entry)
+        yield from reserved_names(self.parameters)
         for entry, parameter in self.parameters.items():
             yield from parameter_problems(entry, parameter)
         for entry, start in self.states.items():

@@ -16,6 +16,8 @@ WHERE = {  # with how it reads
     "everywhere": "everywhere",
 }
 SIGNALS = ("reward", "outcome", "chosen", "known", "option", "n_actions")  # of the trial; their names are taken
+MEAN, SD, EFFECT = ENDINGS = ("_mean", "_sd", "_effect")  # of a population's numbers: alpha_mean is that of alpha
+DIMENSIONS = ("chain", "draw", "participant", "trial", "regressor", "choice")  # of posteriors, and what they predict
 LAGGED = ("reward", "outcome", "chosen")  # those that are also known of earlier trials
 NEEDS = {  # what a line must know, by whether it reads the own outcome, and the reward
     (False, False): None,

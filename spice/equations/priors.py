@@ -91,6 +91,11 @@ class Prior:
             case _:
                 return _truncated_normal(a, b, c, d, rng.random(size))
 
+    def reach(self) -> tuple[float, float]:
+        """Between which values a thousand draws lie."""
+        draws = self.sample(np.random.default_rng(0), 1000)
+        return float(draws.min()), float(draws.max())
+
     def misfit(self, name: str, low: float | None, high: float | None) -> str | None:
         """What is wrong with it as the prior of a parameter with these bounds; None if they are its support.
 

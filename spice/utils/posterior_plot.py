@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from spice.equations.model_parts import EFFECT, MEAN, SD
 from spice.errors import ConfigError, did_you_mean, join_problems
-from spice.inference.fitting.bayes.posterior import PosteriorResult, variable_labels
+from spice.inference.fitting.bayes.posterior import PosteriorResult
+from spice.inference.fitting.bayes.variables import element_names, population_ending
 from spice.inference.fitting.result import participant_labels
 from spice.resources.arguments import as_numbers, in_words
 from spice.utils.recovery_plot import BLUE, GREY, NAMES, ORANGE
@@ -22,7 +24,7 @@ POINTS = 1000  # draws in a panel of pairs, at most
 BINS = 40
 ROWS = 40  # participants with a label in a forest, at most
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
-ENDINGS = {"_mean": " (mean)", "_sd": " (sd)", "_effect": ": effect"}
+MEANINGS = {MEAN: " (mean)", SD: " (sd)", EFFECT: ": effect"}
 Elements = dict[str, np.ndarray]
 
 
@@ -100,10 +102,9 @@ def _elements(result: PosteriorResult) -> Elements:
     """Draws of each number by name, (n_chains, n_draws)."""
     labels = participant_labels(result.likelihood, result.dataset)
     found: Elements = {}
-    for name, values in result.posterior.items():
-        names = variable_labels(name, values, labels, result.regressors)
-        columns = values.reshape(*values.shape[:2], -1)
-        found |= {entry: columns[:, :, k] for k, entry in enumerate(names)}
+    for name, entries in element_names(result.posterior, labels, result.regressors).items():
+        columns = result.posterior[name].reshape(*result.posterior[name].shape[:2], -1)
+        found |= {entry: columns[:, :, k] for k, entry in enumerate(entries)}
     return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 
@@ -135,7 +136,7 @@ def _chosen(result: PosteriorResult, kind: str, asked: list[str] | None, every: 
         return {entry: every[entry] for name in asked for entry in _matching(name, every)}, ""
     own = list(every)
     if result.pooling == "partial":
-        own = [name for name in own if name.split("[")[0].endswith(tuple(ENDINGS))]
+        own = [name for name in own if population_ending(name.partition("[")[0], result.posterior.keys())]
     if len(own) <= MOST[kind]:
         return {name: every[name] for name in own}, ""
     hats = result.diagnostics.loc[own, "r_hat"].sort_values(ascending=False, kind="stable")
@@ -144,13 +145,13 @@ def _chosen(result: PosteriorResult, kind: str, asked: list[str] | None, every: 
     return {name: every[name] for name in own if name in worst}, note
 
 
-def _title(element: str) -> str:
+def _title(element: str, result: PosteriorResult) -> str:
     """A name for readers: ``alpha_mean`` is α (mean)."""
     name, _, rest = element.partition("[")
-    ending = next((end for end in ENDINGS if name.endswith(end)), "")
+    ending = population_ending(name, result.posterior.keys())
     base = name.removesuffix(ending)
-    text = NAMES.get(base, base.replace("_", " ")) + ENDINGS.get(ending, "")
-    return text + (f" of\n{rest[:-1]}" if ending == "_effect" and rest else f" [{rest}" if rest else "")
+    text = NAMES.get(base, base.replace("_", " ")) + MEANINGS.get(ending, "")
+    return text + (f" of\n{rest[:-1]}" if ending == EFFECT else f" [{rest}" if rest else "")
 
 
 def _divergent(result: PosteriorResult, element: str) -> np.ndarray:
@@ -182,7 +183,7 @@ def _trace(result: PosteriorResult, shown: Elements, marks: Mapping[str, float])
             left.axvline(marks[name], **REFERENCE)
             right.axhline(marks[name], **REFERENCE)
         left.set_yticks([])
-        left.set_title(_title(name).replace("\n", " "), fontsize="medium", loc="left")
+        left.set_title(_title(name, result).replace("\n", " "), fontsize="medium", loc="left")
         right.set_xlim(0, max(draws.shape[1] - 1, 1))
         left.xaxis.set_major_locator(MaxNLocator(5))
         right.yaxis.set_major_locator(MaxNLocator(4))
@@ -230,7 +231,7 @@ def _posterior(result: PosteriorResult, shown: Elements, marks: Mapping[str, flo
         if name in marks:
             ax.axvline(marks[name], **REFERENCE)
             text += f"\n{np.mean(values < marks[name]):.0%} below {marks[name]:.3g}"
-        ax.set_title(f"{_title(name)}\n".replace("of\n", "of ") + text, fontsize="small")
+        ax.set_title(f"{_title(name, result)}\n".replace("of\n", "of ") + text, fontsize="small")
         ax.set_yticks([])
         ax.set_ylim(bottom=0)
         ax.xaxis.set_major_locator(MaxNLocator(5))
@@ -272,9 +273,9 @@ def _pair(result: PosteriorResult, shown: Elements, marks: Mapping[str, float]) 
                 ax.axvline(marks[names[column]], **REFERENCE)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             if row == n - 1:
-                ax.set_xlabel(_title(names[column]))
+                ax.set_xlabel(_title(names[column], result))
             if column == 0:
-                ax.set_ylabel(_title(names[row]))
+                ax.set_ylabel(_title(names[row], result))
     bad = any(values.any() for values in diverged.values())
     dots = [Line2D([], [], linestyle="none", marker=".", color=ORANGE)] if bad else []
     _legend(fig, dots, ["divergent draw"] * len(dots), any(name in marks for name in names))
@@ -299,10 +300,10 @@ def _forest(result: PosteriorResult, asked: list[str] | None, marks: Mapping[str
         known = [k for k, entry in enumerate(entries) if entry in marks]
         ax.plot([marks[entries[k]] for k in known], height[known], "x", color="black", markersize=5)
         step = -(-len(entries) // ROWS)
-        short = [entry.partition("[")[2][:-1] or _title(entry) for entry in entries]
+        short = [entry.partition("[")[2][:-1] or _title(entry, result) for entry in entries]
         ax.set_yticks(height[::step], short[::step], fontsize="small")
         ax.set_ylim(-0.7, len(entries) - 0.3)
-        ax.set_title(_title(name), fontsize="medium")
+        ax.set_title(_title(name, result), fontsize="medium")
         ax.xaxis.set_major_locator(MaxNLocator(5))
     handles = [Line2D([], [], color=BLUE, linewidth=1.0, marker="o", markerfacecolor="white", markersize=4)]
     text = ["mean, 50 % and 95 %"]

@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 from spice.equations import Parameter
-from spice.errors import DataError
+from spice.errors import DataError, SpiceWarning
 from spice.inference import fit
 from spice.inference.fitting.starts import prior_starts
 
@@ -56,3 +56,20 @@ def test_a_start_without_prior_mass_names_the_prior(tools, people):
         "the prior half_normal(1e-200) of 'beta' has no mass at the start, alpha = 0.5, beta = 2: give another start=, "
         "or another prior."
     )
+
+
+@pytest.mark.parametrize(
+    "mean_prior", ["gamma(mean=1000, sd=1)", "half_normal(1e-30)", "truncated_normal(50, 0.1, low=0)"]
+)
+@pytest.mark.parametrize("method", ["em", "nuts"])
+def test_populations_far_from_the_choices_begin_there(tools, people, method, mean_prior):
+    """No numbers without meaning on the way, of which NumPy would warn."""
+    beta = Parameter(0, scale="natural", mean_prior=mean_prior)
+    model = tools.rescorla_wagner().replace(parameters={"alpha": Parameter(0, 1), "beta": beta})
+    settings = {"draws": 20, "tune": 20, "chains": 1} if method == "nuts" else {}
+    with pytest.warns(SpiceWarning):
+        result = fit(model, tools.dataset_of(people[:6]), method, **settings)
+    assert np.isfinite(result.parameters).all(axis=None)
+    mean = {"gamma(mean=1000, sd=1)": 1000, "half_normal(1e-30)": 0, "truncated_normal(50, 0.1, low=0)": 50}[mean_prior]
+    found = result.population.typical["beta"] if method == "em" else result.to_arviz()["posterior"]["beta_mean"].mean()
+    assert abs(float(found) - mean) < 40

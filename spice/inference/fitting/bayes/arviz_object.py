@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spice.equations.model_parts import EFFECT
 from spice.inference.fitting.bayes.predictive import Choices, log_likelihoods, people_values, prior_draws, thinned
 from spice.inference.fitting.bayes.sampling import import_extra
+from spice.inference.fitting.bayes.variables import population_ending
 from spice.inference.fitting.result import participant_labels
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ def arviz_object(result: "PosteriorResult", log_likelihood: bool, predictive: in
     dims = {name: ["trial"] for group in ("observed_data", "constant_data") for name in groups[group]}
     for name, values in (result.posterior | result.statistics).items():
         if values.ndim == 3:
-            dims[name] = ["regressor" if name.endswith("_effect") else "participant"]
+            of_regressors = population_ending(name, result.posterior.keys()) == EFFECT
+            dims[name] = ["regressor" if of_regressors else "participant"]
     return from_groups(groups, coords, dims)
 
 

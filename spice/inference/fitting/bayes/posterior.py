@@ -11,6 +11,7 @@ import numpy as np
 from spice.errors import ConvergenceWarning, first_of, join_problems
 from spice.inference.fitting.bayes.posterior_population import population_of
 from spice.inference.fitting.bayes.sampling import Settings, Trace, import_extra
+from spice.inference.fitting.bayes.variables import element_names, population_ending
 from spice.inference.fitting.result import EVERYBODY, FitResult, interval_table, participant_labels, tables
 
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
@@ -285,20 +286,13 @@ def _collect(densities: Sequence[Any], traces: Sequence[Trace | None], pooling: 
     return together(found), together(numbers)
 
 
-def variable_labels(name: str, values: np.ndarray, labels: Sequence[Any], regressors: Sequence[str]) -> list[str]:
-    """Names of a variable's elements, such as ``alpha[anna]``."""
-    if values.ndim == 2:
-        return [name]
-    return [f"{name}[{entry}]" for entry in (regressors if name.endswith("_effect") else labels)]
-
-
 def _diagnostics(posterior: Mapping[str, np.ndarray], labels: Sequence[Any], regressors: Sequence[str]) -> Any:
     """R-hat and effective sample sizes by variable (Vehtari et al. 2021)."""
     import pandas as pd
     import xarray
 
     arviz = import_extra("arviz")
-    names = [entry for name, values in posterior.items() for entry in variable_labels(name, values, labels, regressors)]
+    names = [entry for own in element_names(posterior, labels, regressors).values() for entry in own]
     draws = np.concatenate([values.reshape(*values.shape[:2], -1) for values in posterior.values()], axis=2)
     data = xarray.Dataset({"x": (("chain", "draw", "variable"), draws)})
     calls = {"r_hat": arviz.rhat} | {
@@ -322,7 +316,9 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
     """Of each participant what is wrong, else "converged"; what is shared counts for everybody."""
     bad_hat = diagnostics.index[(diagnostics["r_hat"] > R_HAT)]
     bad_ess = diagnostics.index[(diagnostics[["ess_bulk", "ess_tail"]].min(axis=1) < ESS)]
-    every = {name for name in diagnostics.index if "[" not in name or "_effect[" in name}
+    variables = {name: name.partition("[")[0] for name in diagnostics.index}
+    of_population = {v for v in variables.values() if population_ending(v, variables.values())}
+    every = {name for name, variable in variables.items() if name == variable or variable in of_population}
     shared: tuple[set, set] = (set(), every)  # with pooling "complete" they are everybody's own
     population = [name for name in diagnostics.index if name in every & {*bad_hat, *bad_ess}]
     unknown, found = bool(diagnostics["r_hat"].isna().all()), []

@@ -169,7 +169,7 @@ class _Ended(NamedTuple):
 def _go(evaluate: Evaluate, mean: np.ndarray, sd: np.ndarray, matrix: np.ndarray, prior: PopulationPrior) -> _Ended:
     group, coefficients = np.arange(len(matrix)), np.zeros((matrix.shape[1], len(mean)))
     coefficients[0] = mean
-    points, guess = _begin(evaluate, len(matrix), mean, sd), prior.inside(Guess(coefficients, np.diag(sd)))
+    points, guess = _begin(evaluate, len(matrix), mean, sd), prior.begin(Guess(coefficients, np.diag(sd)))
     found, value = climb(evaluate, points, matrix @ guess.coefficients, guess.root, ENOUGH, MOST), -np.inf
     for _ in range(ITERATIONS):
         value = found.log_evidence().sum() + prior.log_density(guess)

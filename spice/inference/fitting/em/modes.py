@@ -16,6 +16,7 @@ from spice.inference.general.generated import Exact
 LEAST_CURVATURE = (
     0.1  # of a step's direction, in units of the prior's: where the posterior bends down, steps stay short
 )
+LARGEST = 1e100  # derivative with which one can go on to compute
 SHORTEST = 1e-9  # share of a Newton step; rows that need less are at the limit of rounding
 ROUNDING = 1e-13  # relative, of sums over trials
 SHORT = 0.02  # the same where a step promises less than `LOST`: nothing but a kink stops it there
@@ -50,9 +51,9 @@ class Points:
 
     @classmethod
     def at(cls, likelihood: Likelihood, theta: np.ndarray, group: np.ndarray) -> "Points":
-        """Evaluate rows; where anything is not finite, the likelihood is 0 and so are the derivatives."""
+        """Evaluate rows; where anything is not finite, or would overflow next, likelihood and derivatives are 0."""
         nll, gradient, hessian = likelihood(theta, group)
-        usable = np.isfinite(nll) & np.isfinite(gradient).all(1) & np.isfinite(hessian).all((1, 2))
+        usable = np.isfinite(nll) & (np.abs(gradient) < LARGEST).all(1) & (np.abs(hessian) < LARGEST).all((1, 2))
         if not usable.all():
             nll = np.where(usable, nll, np.inf)
             gradient = np.where(usable[:, None], gradient, 0.0)

@@ -7,7 +7,7 @@ deviation times the slope there, to first order; with the Jacobian, so that they
 scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,20 +119,52 @@ class PopulationPrior:
 
     def inside(self, guess: Guess) -> Guess:
         """The same population, or the nearest one at which stated priors have mass."""
+        return self._held(guess, lambda prior: prior.support) if self.stated else guess
+
+    def begin(self, guess: Guess) -> Guess:
+        """The same population, or the nearest one of which stated priors have most of their mass nearby.
+
+        Raises
+        ------
+        ConfigError
+            If a standard deviation's prior has its mass where people are all alike, or differ beyond all measure.
+        """
         if not self.stated:
             return guess
+        begun = self._held(guess, Prior.reach)
+        factors = self._sd_factors(begun.coefficients[:1])
+        problems = []
+        for k, prior in self._sds.items():
+            low, high = NARROW * factors[k], WIDE * factors[k]
+            if prior.reach()[1] < low or prior.reach()[0] > high:
+                problems.append(
+                    f"the sd_prior {prior} of {self._scale.names[k]!r} has no mass between {low:.2g} and {high:.2g}: "
+                    'below, people are all alike (write a number for the parameter, or use pooling="complete"); above, '
+                    "they differ beyond all measure."
+                )
+        if problems:
+            raise ConfigError(join_problems("A population cannot be sought", problems))
+        return begun
+
+    def _sd_factors(self, mean: np.ndarray) -> np.ndarray:
+        """By which a standard deviation is multiplied to be on the scale of its prior, (n_parameters,)."""
+        return np.where(self._natural, self._scale.derivatives(mean)[1][0], 1.0)
+
+    def _held(self, guess: Guess, ends: Callable[[Prior], tuple[float, float]]) -> Guess:
+        """The nearest population whose numbers lie between the ends that are given for their priors."""
         mean, root = guess.coefficients[0].copy(), guess.root.copy()
-        x = self._scale.natural(mean[None])[0]
-        for k in filter(self._natural.__getitem__, self._means):
-            low, high = _within(self._means[k], self._scale.low[k], self._scale.high[k])
+        for k, prior in self._means.items():
+            x = self._scale.natural(mean[None])[0] if self._natural[k] else mean.copy()
+            bounds = (self._scale.low[k], self._scale.high[k]) if self._natural[k] else (-np.inf, np.inf)
+            low, high = _within(ends(prior), *bounds)
             if not low <= x[k] <= high:
                 x[k] = np.clip(x[k], low, high)
-                mean[k] = self._scale.unconstrained(x[None])[0, k]
-        slope = self._scale.derivatives(mean[None])[1][0]
+                mean[k] = self._scale.unconstrained(x[None])[0, k] if self._natural[k] else x[k]
+        factors = self._sd_factors(mean[None])
         for k, prior in self._sds.items():
-            factor, sd = slope[k] if self._natural[k] else 1.0, np.sqrt((root[k] ** 2).sum())
-            low, high = (np.clip(end / factor, NARROW, WIDE) for end in _within(prior, 0.0, np.inf))
-            root[k] *= min(max(sd, low), high) / sd if prior.support != (0.0, np.inf) else 1.0
+            found, sd = ends(prior), np.sqrt((root[k] ** 2).sum())
+            low, high = (np.clip(end / factors[k], NARROW, WIDE) for end in _within(found, 0.0, np.inf))
+            root[k] *= min(max(sd, low), high) / sd if found != (0.0, np.inf) else 1.0
         return Guess(np.concatenate([mean[None], guess.coefficients[1:]]), root)
 
     def _of_stated(self, guess: Guess) -> tuple[float, np.ndarray, np.ndarray]:
@@ -166,8 +198,8 @@ def _chained(first: float, second: float, slope: float, curve: float) -> tuple[f
     return first * slope, second * slope**2 + first * curve
 
 
-def _within(prior: Prior, least: float, most: float) -> tuple[float, float]:
-    """Ends of a support between bounds: a little inside, but for the bounds themselves, which are never reached."""
-    low, high = max(prior.support[0], least), min(prior.support[1], most)
+def _within(ends: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+    """Ends between bounds: a little inside, but for the bounds themselves, which are never reached."""
+    low, high = max(ends[0], least), min(ends[1], most)
     room = EDGE * min(high - low, 1.0)
     return low + room * (low > least), high - room * (high < most)

@@ -115,7 +115,7 @@ class EM:
         mean, sd, self._rng = np.asarray(mean, dtype=float), np.asarray(sd, dtype=float), rng
         coefficients = np.zeros((self.matrix.shape[1], len(mean)))
         coefficients[0] = mean
-        self.guess = self.begun = self.prior.inside(Guess(coefficients, np.diag(sd)))
+        self.guess = self.begun = self.prior.begin(Guess(coefficients, np.diag(sd)))
         z = np.concatenate([np.zeros((1, len(mean))), rng.normal(size=(max(n_starts, 1) - 1, len(mean)))])
         points, energy = everybody_at(self.evaluate, z, self.active, self.means(), self.guess.root)
         lost = np.flatnonzero(~np.isfinite(energy.min(0)))

@@ -377,3 +377,23 @@ def test_em_with_many_modes_ends_at_the_maximum_of_the_exact_evidence():
     ends = [cost([fits[0].coefficients[0, 0] + move, log_sd]) for move in (-step, 0, step)]
     exact = (ends[0] - 2 * ends[1] + ends[2]) / step**2
     assert fits[0].population.mean_se["theta"] == pytest.approx(exact**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("mean_prior", ["gamma(mean=1000, sd=10)", "truncated_normal(50, 0.1, low=0)"])
+def test_a_population_begins_where_most_of_its_priors_is(mean_prior):
+    stated = {"a": Parameter(0, scale="natural", mean_prior=mean_prior, sd_prior="half_normal(0.5)")}
+    prior, scale = PopulationPrior(stated), Scale(stated)
+    begun = prior.begin(Guess(np.zeros((1, 1)), np.eye(1)))
+    mean = scale.natural(begun.coefficients)[0, 0]
+    centre, sd = (1000, 10) if "gamma" in mean_prior else (50, 0.1)
+    assert abs(mean - centre) < 5 * sd
+    assert begun.root[0, 0] * mean < 5 * 0.5 or begun.root[0, 0] == pytest.approx(1e-3)  # to first order; EM's least
+    near = Guess(scale.unconstrained(np.array([[float(centre)]])), np.array([[0.5 / centre]]))
+    assert prior.begin(near).coefficients[0, 0] == near.coefficients[0, 0]
+
+
+@pytest.mark.parametrize("sd_prior", ["half_normal(1e-9)", "uniform(1e5, 2e5)"])
+def test_spreads_that_are_none_or_beyond_all_measure_are_an_error(sd_prior):
+    prior = PopulationPrior({"a": Parameter(sd_prior=sd_prior)})
+    with pytest.raises(ConfigError, match=r"has no mass between 0\.001 and 1e\+03: below, people are all alike"):
+        prior.begin(Guess(np.zeros((1, 1)), np.eye(1)))
