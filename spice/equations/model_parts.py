@@ -58,7 +58,8 @@ class Parameter:
     low, high : float, optional
         Bounds.
     prior : str, optional
-        Prior of one participant's value, on the natural scale, such as ``"beta(1, 1)"``.
+        Prior of one participant's value, on the natural scale, such as ``"beta(1, 1)"``: of "map", and of "nuts" where
+        everybody is alone. In a population ``mean_prior`` and ``sd_prior`` take its place, and a warning says so.
     mean_prior, sd_prior : str, optional
         Priors of the population's mean and standard deviation, on the scale that ``scale`` names. Where there is none,
         "nuts" has a weakly informative one, and "em" none but for that of the spread, which is worth one person.

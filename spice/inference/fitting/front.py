@@ -5,7 +5,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spice.errors import ConfigError, DataError, IdentificationWarning, did_you_mean, join_problems
+from spice.errors import (
+    ConfigError,
+    DataError,
+    IdentificationWarning,
+    SpiceWarning,
+    did_you_mean,
+    first_of,
+    join_problems,
+)
 from spice.inference.fitting.likelihoods import check_order, no_model
 from spice.inference.fitting.objective import Objective, objective
 from spice.inference.fitting.stability import warn_unstable
@@ -69,7 +77,8 @@ def fit(
     Warns
     -----
     SpiceWarning
-        If ys, or what is shown next, is not that of the following row.
+        If ys, or what is shown next, is not that of the following row; if people are members of a population, and a
+        parameter has a ``prior``, which is one person's.
     ConvergenceWarning
         If somebody's optimum was not reached, or draws are not to be trusted.
     IdentificationWarning
@@ -90,6 +99,10 @@ def fit(
     if method == "nuts" and pooling == "partial" and len(dataset.participants[dataset.scored.any(1)].unique()) == 1:
         text = "there is one participant with choices: a population's mean and spread are what its priors say; use "
         warnings.warn(text + 'pooling="none".', IdentificationWarning, stacklevel=2)
+    own = [repr(name) for name, parameter in model.parameters.items() if parameter.prior is not None]
+    if pooling == "partial" and own:
+        text = f"prior= of {first_of(own)} says what one person is like, and plays no part in a population: "
+        warnings.warn(text + "leave it out, or use mean_prior= and sd_prior=, or MAP.", SpiceWarning, stacklevel=2)
     result = _method(method)(model, dataset, pooling, settings)
     warn_unstable(result)
     return result

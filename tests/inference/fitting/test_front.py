@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
-from spice.errors import ConfigError, ConvergenceWarning, DataError
+from spice.errors import ConfigError, ConvergenceWarning, DataError, SpiceWarning
 from spice.inference import fit
 from spice.inference.fitting.result import FitResult
 from spice.inference.fitting.starts import spread_starts
@@ -276,3 +276,10 @@ def test_populations_begin_where_they_are_told(tools, data):
         np.testing.assert_allclose(found.population.mean, default.population.mean, atol=0.01)
     with pytest.raises(ConfigError, match="alpha is 1.2 for participant 'anna', but must lie between 0 and 1"):
         fit(model, data, method="em", start={"alpha": 1.2, "beta": 6.0})
+
+
+def test_a_prior_of_one_person_plays_no_part_in_a_population_and_that_is_said(tools, data):
+    with pytest.warns(SpiceWarning, match=r"prior= of 'alpha' says what one person is like, and plays no part"):
+        found = fit(tools.rescorla_wagner(alpha={"prior": "beta(200, 10)"}), data, "em", covariance="diagonal")
+    without = fit(tools.rescorla_wagner(), data, "em", covariance="diagonal")
+    pd.testing.assert_frame_equal(found.parameters, without.parameters)
