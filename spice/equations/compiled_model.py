@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spice.errors import ConfigError, join_problems
-from spice.resources.arguments import is_whole
+from spice.resources.arguments import in_words, is_whole
 
 if TYPE_CHECKING:
     from spice.equations.step_agent import StepAgent
@@ -172,6 +172,9 @@ class CompiledModel:
         Parameters that are added to the logits of all options but the first, see `spice.precoded.with_bias`.
     lapse : str, optional
         Parameter: the probability to choose any of the options on offer, see `spice.precoded.with_lapse`.
+    written : sequence of (str, str, str), optional
+        What the step does, line by line, for readers: for what, as text, and as LaTeX with an ``&``, such as
+        ``("start", "q = 0.5", "q &= 0.5")``. So the model prints and typesets.
 
     Notes
     -----
@@ -200,32 +203,54 @@ class CompiledModel:
         name: str = "model",
         biases: Sequence[str] = (),
         lapse: str | None = None,
+        written: Sequence[tuple[str, str, str]] = (),
     ):
         self.parameters = dict(parameters)
         self.states = {state: np.array(start, dtype=float) for state, start in states.items()}
         self.step, self.n_actions, self.name = step, n_actions, name
         self.shown, self.inputs = dict(shown or {}), tuple(inputs)
-        self.biases, self.lapse = tuple(biases), lapse
+        self.biases, self.lapse, self.written = tuple(biases), lapse, tuple(written)
         problems = list(self._problems())
         if problems:
             raise ConfigError(join_problems(f"The model {name!r} cannot be used", problems))
 
     def replace(self, **changes: Any) -> "CompiledModel":
         """The model with other arguments than it was made with."""
-        names = ("parameters", "states", "step", "n_actions", "shown", "inputs", "name", "biases", "lapse")
+        names = ("parameters", "states", "step", "n_actions", "shown", "inputs", "name", "biases", "lapse", "written")
         return CompiledModel(**{name: getattr(self, name) for name in names} | changes)
 
-    def agent(self, values: Any, rule: str | None = None, seed: Any = None) -> "StepAgent":
-        """The model as an agent; arguments as for `spice.equations.step_agent.StepAgent`."""
+    def agent(
+        self, values: Any = None, n_actions: int | None = None, seed: Any = None, rule: str | None = None
+    ) -> "StepAgent":
+        """The model as an agent, for `create_dataset`, `plot_session` and trials of one's own.
+
+        Parameters
+        ----------
+        values : mapping of str to float or array_like of shape (n_participants,), or pandas.DataFrame, optional
+            Parameters, the same for everybody or by participant; by default the values that the model has.
+        n_actions : int, optional
+            Number of options, which is the model's.
+        seed : int or numpy.random.Generator, optional
+            Seed of the choices.
+        rule : {"sample", "marginal", "argmax"}, optional
+            What a hidden variable does, see `spice.equations.step_agent.StepAgent`.
+
+        Raises
+        ------
+        ConfigError
+            If values are missing, or arguments do not fit.
+        """
         from spice.equations.step_agent import StepAgent
 
-        return StepAgent(self, values, rule, seed)
+        if n_actions is not None and n_actions != self.n_actions:
+            raise ConfigError(f"the model {self.name!r} has {self.n_actions} options, not {in_words(n_actions)}.")
+        return StepAgent(self, self._known_values() if values is None else values, rule, seed)
 
     def simulate(
         self,
         environment: "Bandits",
         n_trials: int,
-        values: Any,
+        values: Any = None,
         n_sessions: int = 1,
         seed: Any = None,
         rule: str | None = None,
@@ -238,8 +263,8 @@ class CompiledModel:
             The task.
         n_trials : int
             Number of scored choices per session.
-        values : mapping or pandas.DataFrame
-            Parameters by name, one number or one for each participant.
+        values : mapping or pandas.DataFrame, optional
+            As for `agent`: with several values of a parameter, that many participants.
         n_sessions : int, default 1
             Sessions of each participant.
         seed : int or numpy.random.Generator, optional
@@ -261,14 +286,37 @@ class CompiledModel:
         from spice.resources.simulation import create_dataset
 
         check_is_task(environment, "simulate")
+        values = self._known_values() if values is None else values
         n_participants = max((np.size(values[name]) for name in self.parameters if name in values), default=1)
-        agent = self.agent(values, rule)
+        agent = self.agent(values, environment.n_actions, rule=rule)
         return create_dataset(agent, environment, n_trials, n_sessions, n_participants, seed=seed)[0]
+
+    def latex(self) -> str:
+        """What was written about the model, as an ``aligned`` environment.
+
+        Raises
+        ------
+        ConfigError
+            If nothing was.
+        """
+        from spice.equations.model_text import compiled_latex
+
+        if not self.written:
+            raise ConfigError(f"the model {self.name!r} brings compiled code; say by written=[...] how it reads.")
+        return compiled_latex(self)
+
+    def __str__(self) -> str:
+        from spice.equations.model_text import compiled_text
+
+        return compiled_text(self) if self.written else repr(self)
 
     def __repr__(self) -> str:
         return (
             f"CompiledModel({self.name!r}, states: {', '.join(self.states)}; parameters: {', '.join(self.parameters)})"
         )
+
+    def _known_values(self) -> dict[str, Any]:
+        return {name: parameter.value for name, parameter in self.parameters.items() if parameter.value is not None}
 
     def _problems(self) -> Iterator[str]:
         from spice.equations.model_problems import (  # it imports sympy, which takes a while
@@ -299,6 +347,9 @@ class CompiledModel:
         for entry, levels in self.shown.items():
             if not is_whole(levels, 1):
                 yield f"shown[{entry!r}] must be the number of levels, from 1 on, not {levels!r}."
+        for line in self.written:
+            if not isinstance(line, tuple) or len(line) != 3 or not all(isinstance(part, str) for part in line):
+                yield f"a line of written must be three texts, (for what, text, LaTeX), not {in_words(line)}."
         yield from self._choice_problems()
         yield from self._step_problems()
 

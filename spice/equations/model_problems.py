@@ -74,7 +74,7 @@ def reserved_names(parameters: Collection[str]) -> Iterator[str]:
     for name in parameters:
         for end in ENDINGS:
             if name.endswith(end) and (whose := name.removesuffix(end)) in parameters:
-                yield f"the parameter {name!r} has the name of a number of {whose!r}'s population; rename one of them."
+                yield f"posteriors call a number of the population of {whose!r} {name!r}, like a parameter; rename one."
         if name in DIMENSIONS:
             yield f"the parameter {name!r} has the name of a dimension of posteriors; rename it."
 

@@ -1,11 +1,13 @@
 """Symbolic models as text and as LaTeX."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from spice.equations.latex import latex_expression, latex_name, text_expression
 from spice.equations.model_parts import WHERE
 
 if TYPE_CHECKING:
+    from spice.equations.compiled_model import CompiledModel
     from spice.equations.symbolic import SymbolicModel
 
 
@@ -43,6 +45,10 @@ def model_text(model: "SymbolicModel") -> str:
     known = [f"{n} = {p.value:.4g}" for n, p in model.parameters.items() if isinstance(p.value, (int, float))]
     if known:
         entries.append(("parameters", ", ".join(known)))
+    return _in_columns(entries)
+
+
+def _in_columns(entries: list[tuple[str, str]]) -> str:
     width = max(*(len(head) for head, _ in entries), len(WHERE["chosen"]))
     return "\n".join(f"{head:<{width}}  {text}" for head, text in entries)
 
@@ -65,4 +71,28 @@ def model_latex(model: "SymbolicModel", digits: int = 3) -> str:
         for option, expression in enumerate(each):
             index = rf"_{{{option}}}" if len(each) > 1 else ""
             lines.append(f"{sign}{index} &= {latex_expression(expression, digits)}{condition}")
+    return _aligned(lines)
+
+
+def _aligned(lines: Iterable[str]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def compiled_text(model: "CompiledModel") -> str:
+    """What the author of a compiled step wrote about it, and what is done with its choices, as lines of text."""
+    entries = [(where, text) for where, text, _ in model.written]
+    entries += [(f"bias of option {k}", f"logit + {name}") for k, name in enumerate(model.biases, start=1)]
+    entries += [("lapse", f"{model.lapse}/n_actions + (1 - {model.lapse})*probability")] if model.lapse else []
+    return _in_columns(entries)
+
+
+def compiled_latex(model: "CompiledModel") -> str:
+    """The same as an ``aligned`` environment."""
+    lines = [rf"{latex} && \text{{{where}}}" for where, _, latex in model.written]
+    for k, name in enumerate(model.biases, start=1):
+        sign = rf"\mathrm{{logit}}_{k}"
+        lines.append(rf"{sign} &\leftarrow {sign} + {latex_name(name)}")
+    if model.lapse:
+        lapse = latex_name(model.lapse)
+        lines.append(rf"p &\leftarrow \frac{{{lapse}}}{{n_{{\mathrm{{actions}}}}}} + \left(1 - {lapse}\right)\,p")
+    return _aligned(lines)

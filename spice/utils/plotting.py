@@ -153,7 +153,8 @@ def _check(agents: Mapping[str, Agent], signals: Sequence[str], labels: Any, dis
     states = {name: None for agent in agents.values() for name in agent.states}
     for name in signals:
         if name not in states:
-            problems.append(f"no agent has a state {name!r}; states are {', '.join(states)}.")
+            known = f"states are {', '.join(states)}" if states else "they have none with one value per option to draw"
+            problems.append(f"no agent has a state {name!r}; {known}.")
     if isinstance(labels, Mapping):
         if unknown := [key for key in labels if key not in agents]:
             problems.append(f"labels names {', '.join(map(repr, unknown))}; the agents are {', '.join(agents)}.")

@@ -216,24 +216,52 @@ def test_agents_that_cannot_be_made(arguments, message):
         StepAgent(own(), **arguments)
 
 
+def test_how_it_reads():
+    assert str(own()) == repr(own())
+    with pytest.raises(ConfigError, match=r"brings compiled code; say by written=\[...\] how it reads"):
+        own().latex()
+    model = own().replace(
+        written=[("chosen option", "q ← q + alpha*(reward - q)", r"q &\leftarrow q + \alpha (r - q)")]
+    )
+    assert str(model) == "chosen option  q ← q + alpha*(reward - q)"
+    text = model.latex().splitlines()
+    assert text[1] == r"q &\leftarrow q + \alpha (r - q) && \text{chosen option}" and len(text) == 3
+    more = with_lapse(with_bias(model, 2))
+    assert [line.split("  ")[0] for line in str(more).splitlines()] == ["chosen option", "bias of option 1", "lapse"]
+    assert more.latex().count("lapse") == 2 and more.latex().count("&") == text[1].count("&") + 2
+
+
+def test_agents_take_what_those_of_equations_take():
+    known = own().replace(parameters={"alpha": Parameter(0, 1, value=0.3), "beta": Parameter(0, value=2.0)})
+    n = known.n_actions
+    given = [known.agent(), known.agent({"alpha": 0.3, "beta": 2.0}, n, 1), own().agent({"alpha": 0.3, "beta": 2.0})]
+    for agent in given:
+        agent.update(0, [1.0] + [np.nan] * (n - 1))
+    assert len({tuple(agent.get_choice_probs()) for agent in given}) == 1
+    with pytest.raises(ConfigError, match=f"has {n} options, not 7"):
+        known.agent(n_actions=7)
+    with pytest.raises(ConfigError, match="lack 'alpha'"):
+        own().agent()
+
+
 # ---------------------------------------------------------------------- what can go wrong
 
 
 def test_all_that_is_wrong_is_listed():
     with pytest.raises(ConfigError) as caught:
         CompiledModel(
-            parameters={"alpha": Parameter(1, 0), "two words": Parameter()},
+            parameters={"alpha": Parameter(1, 0), "two words": Parameter(), "draw": Parameter()},
             states={"alpha": [], "q": [np.nan]},
             step=HiddenStep(0, update, predict.py_func, update, work=-1, rule="hard"),
             n_actions=1,
             shown={"season": 0},
+            written=[("start", "q = 0")],
         )
     lines = str(caught.value).splitlines()
-    expected = (
-        ["'two words' cannot", "'alpha' has a name that is taken", "low=1 and high=0", "'alpha' needs finite"]
-        + ["'q' needs finite", "n_actions must be", "shown['season']", "act is no compiled function", "work must be"]
-        + ["n_hidden must be", "rule must be one of"]
-    )
+    expected = ["'two words' cannot", "'alpha' has a name that is taken", "'draw' has the name of a dimension"]
+    expected += ["low=1 and high=0", "'alpha' needs finite", "'q' needs finite", "n_actions must be", "shown['season']"]
+    expected += ["a line of written must be three texts"]
+    expected += ["act is no compiled function", "work must be", "n_hidden must be", "rule must be one of"]
     assert len(lines) == 1 + len(expected)
     for line, words in zip(lines[1:], expected, strict=True):
         assert words in line

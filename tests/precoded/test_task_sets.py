@@ -13,7 +13,9 @@ from spice.errors import ConfigError
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.fitting.particles import ParticleFilter
 from spice.precoded import task_sets
+from spice.resources.bandits import AlienTask
 from spice.resources.dataset import DatasetRNN
+from spice.utils.plotting import plot_session
 
 COLUMNS = ["season", "next_season", "alien", "next_alien", "participant"]
 NAMES = ["alpha", "beta", "forget", "alpha_high", "beta_high"]
@@ -378,3 +380,29 @@ def test_one_set_leaves_nothing_to_chance():
     expected = likelihood_of(task_sets(n_seasons=1), data)(values).nll
     np.testing.assert_allclose(filtered.log_likelihood, -expected, rtol=1e-12)
     assert (filtered.standard_error < 1e-9).all()
+
+
+# ---------------------------------------------------------------------- what people see of it
+
+
+@pytest.mark.parametrize("rule", ["marginal", "argmax"])
+def test_it_prints_and_typesets(rule):
+    text, latex = str(task_sets(rule=rule)), task_sets(rule=rule).latex()
+    n_lines = len(text.splitlines())
+    assert n_lines == 10 and len(latex.splitlines()) == n_lines + 2
+    assert all(line.count("&") == 3 and line.count("{") == line.count("}") for line in latex.splitlines()[1:-1])
+    used = {"marginal": ["beta_high", "p_set*p_act/probability"], "argmax": ["largest q_high", "rho = p_set"]}[rule]
+    for part in [*used, "beta*q_low", "alpha*rho", "alpha_high*rho", "forget*", "0.12", "0.14"]:
+        assert part in text
+
+
+def test_a_session_is_drawn():
+    values = {"alpha": 0.4, "beta": 6.0, "forget": 0.02, "alpha_high": 0.3, "beta_high": 8.0}
+    model = task_sets()
+    data = model.simulate(AlienTask(), 15, values, seed=0)
+    _, axs = plot_session({"groundtruth": model.agent(values, rule="marginal")}, data)
+    probabilities = likelihood_of(model, data).probabilities(np.array([list(values.values())]))[0]
+    drawn = axs[0].lines[0].get_ydata()  # of option 0, before each choice but the first
+    np.testing.assert_allclose(drawn[-14:], probabilities[:14, 0], atol=1e-7)
+    with pytest.raises(ConfigError, match="no agent has a state 'q_low'; they have none with one value per option"):
+        plot_session({"groundtruth": model.agent(values)}, data, ["q_low"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spice.equations.compiled_model import CompiledModel, HiddenStep
+from spice.equations.compiled_model import RULES, CompiledModel, HiddenStep
 
 BROKEN_SYMMETRY = 0.02  # equal sets are a saddle of the likelihood
 
@@ -60,7 +60,7 @@ def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: s
     learning in humans. Proceedings of the National Academy of Sciences, 117, 29381-29389.
     """
     from spice.equations import Parameter  # sympy and the compiler take a while to import
-    from spice.precoded.models import task_sets_step
+    from spice.precoded.models import task_sets_step, task_sets_text
 
     rate = Parameter(low=0, high=1, scale="natural", mean_prior="uniform(0, 1)", sd_prior="half_normal(0.1)")
     temperature = Parameter(low=0, scale="natural", mean_prior="gamma(mean=1, sd=2)", sd_prior="half_normal(0.5)")
@@ -87,4 +87,5 @@ def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: s
         n_actions=n_actions,
         shown={"season": n_seasons, "alien": n_aliens},
         name="task sets",
+        written=task_sets_text.written(rule) if rule in RULES else (),
     )
