@@ -1,6 +1,8 @@
 """Posteriors as ArviZ objects, of both of its forms; log-likelihoods, predictions and draws from the prior."""
 
 import inspect
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,6 +189,16 @@ def test_loo_and_waic_agree(single):
     np.testing.assert_allclose(each["p_loo"], np.log(np.exp(own).mean(0)) - each["elpd_loo"], rtol=0, atol=1e-9)
     sums = [each["elpd_loo"].sum(), np.sqrt(149 * each["elpd_loo"].var(ddof=0)), each["p_loo"].sum()]
     np.testing.assert_allclose(loo[["elpd_loo", "se", "p_loo"]], sums, rtol=1e-12)
+
+
+def test_leaving_one_out_is_that_of_quadrature(single):
+    """Sum over choices of log p(choice | the others), by a product rule over both parameters."""
+    golden = json.loads((Path(__file__).parents[2] / "example_two.json").read_text())["posterior"]["elpd_loo"]
+    without = np.exp(-log_likelihoods(single, 1e8).reshape(-1, 149).astype(float))
+    influence = (without / without.mean(0)).sum(1)  # of a draw, to first order
+    error = influence.std() / np.sqrt(single.diagnostics["ess_mean"].min())
+    assert error < 0.1
+    assert abs(single.loo()["elpd_loo"] - golden) < 4 * error
 
 
 def test_pointwise_values_name_their_choices(population):
