@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter
 
 EDGE = 0.01  # of a support's width, or of 1, which means and standard deviations keep away from ends within bounds
+FAR = 1e3  # nats, from which on priors alone would lead, by steps that know nothing of what lies between
 NARROW, WIDE = 1e-3, 1e3  # least and largest standard deviation where a prior has bounds
 
 
@@ -122,7 +123,7 @@ class PopulationPrior:
         return self._held(guess, lambda prior: prior.support) if self.stated else guess
 
     def begin(self, guess: Guess) -> Guess:
-        """The same population, or the nearest one of which stated priors have most of their mass nearby.
+        """The same population, or one nearby; far from all mass of stated priors the nearest one that has some.
 
         Raises
         ------
@@ -131,8 +132,8 @@ class PopulationPrior:
         """
         if not self.stated:
             return guess
-        begun = self._held(guess, Prior.reach)
-        factors = self._sd_factors(begun.coefficients[:1])
+        near, reached = self.inside(guess), self._held(guess, Prior.reach)
+        factors = self._sd_factors(reached.coefficients[:1])
         problems = []
         for k, prior in self._sds.items():
             low, high = NARROW * factors[k], WIDE * factors[k]
@@ -144,7 +145,7 @@ class PopulationPrior:
                 )
         if problems:
             raise ConfigError(join_problems("A population cannot be sought", problems))
-        return begun
+        return near if self.log_density(near) > self.log_density(reached) - FAR else reached
 
     def _sd_factors(self, mean: np.ndarray) -> np.ndarray:
         """By which a standard deviation is multiplied to be on the scale of its prior, (n_parameters,)."""

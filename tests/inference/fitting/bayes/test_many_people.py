@@ -1,4 +1,4 @@
-"""Hierarchical reinforcement learning: 31 people with 3 seasons, 4 aliens and 3 actions come back."""
+"""The third example: 31 people with 440 choices, 3 seasons, 4 aliens and 3 actions come back."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from spice.inference import fit
 from spice.precoded import flat_aliens
 from spice.resources.bandits import AlienTask
 
-PEOPLE, TRIALS = 31, 200
+PEOPLE, TRIALS = 31, 440
 POPULATION = {"alpha": (0.4, 0.12), "beta": (6.0, 0.5), "forget": (0.02, 0.008)}  # means and standard deviations
 
 
@@ -25,6 +25,9 @@ def test_people_and_population_come_back():
     for name, (mean, _) in POPULATION.items():
         draws = result.posterior[f"{name}_mean"]
         assert abs(draws.mean() - mean) < 4 * draws.std(), name
+    low, high = (result.intervals.xs(end, axis=1, level=1) for end in ("low", "high"))
+    held = ((low <= truth.to_numpy()) & (truth.to_numpy() <= high)).to_numpy()
+    assert held.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / held.size)
     with pytest.warns(ConvergenceWarning, match="no optimum was reached"):  # alone, some run to infinity
         alone = fit(model, data)
     for name in ("alpha", "forget"):  # people hardly differ in beta
