@@ -120,10 +120,10 @@ class PopulationPrior:
 
     def inside(self, guess: Guess) -> Guess:
         """The same population, or the nearest one at which stated priors have mass."""
-        return self._held(guess, lambda prior: prior.support) if self.stated else guess
+        return self._held(guess, lambda prior, mean: prior.support) if self.stated else guess
 
     def begin(self, guess: Guess) -> Guess:
-        """The same population, or one nearby; far from all mass of stated priors the nearest one that has some.
+        """The same population, or one nearby; far from all mass of the means' priors the nearest one that has some.
 
         Raises
         ------
@@ -132,8 +132,8 @@ class PopulationPrior:
         """
         if not self.stated:
             return guess
-        near, reached = self.inside(guess), self._held(guess, Prior.reach)
-        factors = self._sd_factors(reached.coefficients[:1])
+        begun = self._held(guess, _ends_at_start)
+        factors = self._sd_factors(begun.coefficients[:1])
         problems = []
         for k, prior in self._sds.items():
             low, high = NARROW * factors[k], WIDE * factors[k]
@@ -145,27 +145,27 @@ class PopulationPrior:
                 )
         if problems:
             raise ConfigError(join_problems("A population cannot be sought", problems))
-        return near if self.log_density(near) > self.log_density(reached) - FAR else reached
+        return begun
 
     def _sd_factors(self, mean: np.ndarray) -> np.ndarray:
         """By which a standard deviation is multiplied to be on the scale of its prior, (n_parameters,)."""
         return np.where(self._natural, self._scale.derivatives(mean)[1][0], 1.0)
 
-    def _held(self, guess: Guess, ends: Callable[[Prior], tuple[float, float]]) -> Guess:
-        """The nearest population whose numbers lie between the ends that are given for their priors."""
+    def _held(self, guess: Guess, ends: Callable[[Prior, float], tuple[float, float]]) -> Guess:
+        """The nearest population whose means lie between the ends given for their priors, and spreads in support."""
         mean, root = guess.coefficients[0].copy(), guess.root.copy()
         for k, prior in self._means.items():
             x = self._scale.natural(mean[None])[0] if self._natural[k] else mean.copy()
             bounds = (self._scale.low[k], self._scale.high[k]) if self._natural[k] else (-np.inf, np.inf)
-            low, high = _within(ends(prior), *bounds)
+            low, high = _within(ends(prior, float(x[k])), *bounds)
             if not low <= x[k] <= high:
                 x[k] = np.clip(x[k], low, high)
                 mean[k] = self._scale.unconstrained(x[None])[0, k] if self._natural[k] else x[k]
         factors = self._sd_factors(mean[None])
         for k, prior in self._sds.items():
-            found, sd = ends(prior), np.sqrt((root[k] ** 2).sum())
-            low, high = (np.clip(end / factors[k], NARROW, WIDE) for end in _within(found, 0.0, np.inf))
-            root[k] *= min(max(sd, low), high) / sd if found != (0.0, np.inf) else 1.0
+            sd = np.sqrt((root[k] ** 2).sum())
+            low, high = (np.clip(end / factors[k], NARROW, WIDE) for end in _within(prior.support, 0.0, np.inf))
+            root[k] *= min(max(sd, low), high) / sd if prior.support != (0.0, np.inf) else 1.0
         return Guess(np.concatenate([mean[None], guess.coefficients[1:]]), root)
 
     def _of_stated(self, guess: Guess) -> tuple[float, np.ndarray, np.ndarray]:
@@ -204,3 +204,10 @@ def _within(ends: tuple[float, float], least: float, most: float) -> tuple[float
     low, high = max(ends[0], least), min(ends[1], most)
     room = EDGE * min(high - low, 1.0)
     return low + room * (low > least), high - room * (high < most)
+
+
+def _ends_at_start(prior: Prior, mean: float) -> tuple[float, float]:
+    """The support, or if the mean is far from all mass where that is."""
+    low, high = prior.reach()
+    there, here = (float(prior.derivatives(value)[0]) for value in (min(max(mean, low), high), mean))
+    return (low, high) if there - here > FAR else prior.support
