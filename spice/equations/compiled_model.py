@@ -2,7 +2,7 @@
 
 import importlib
 import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -209,7 +209,7 @@ class CompiledModel:
         self.states = {state: np.array(start, dtype=float) for state, start in states.items()}
         self.step, self.n_actions, self.name = step, n_actions, name
         self.shown, self.inputs = dict(shown or {}), tuple(inputs)
-        self.biases, self.lapse, self.written = tuple(biases), lapse, tuple(written)
+        self.biases, self.lapse, self.written = tuple(biases), lapse, tuple(written or ())
         problems = list(self._problems())
         if problems:
             raise ConfigError(join_problems(f"The model {name!r} cannot be used", problems))
@@ -218,6 +218,12 @@ class CompiledModel:
         """The model with other arguments than it was made with."""
         names = ("parameters", "states", "step", "n_actions", "shown", "inputs", "name", "biases", "lapse", "written")
         return CompiledModel(**{name: getattr(self, name) for name in names} | changes)
+
+    def values(self, participant: Hashable = None) -> dict[str, float]:
+        """Values of the parameters for one participant; see `SymbolicModel.values`."""
+        from spice.equations.model_parts import known_values
+
+        return known_values(self.parameters, participant)
 
     def agent(
         self, values: Any = None, n_actions: int | None = None, seed: Any = None, rule: str | None = None
@@ -244,7 +250,7 @@ class CompiledModel:
 
         if n_actions is not None and n_actions != self.n_actions:
             raise ConfigError(f"the model {self.name!r} has {self.n_actions} options, not {in_words(n_actions)}.")
-        return StepAgent(self, self._known_values() if values is None else values, rule, seed)
+        return StepAgent(self, self.values() if values is None else values, rule, seed)
 
     def simulate(
         self,
@@ -286,7 +292,7 @@ class CompiledModel:
         from spice.resources.simulation import create_dataset
 
         check_is_task(environment, "simulate")
-        values = self._known_values() if values is None else values
+        values = self.values() if values is None else values
         n_participants = max((np.size(values[name]) for name in self.parameters if name in values), default=1)
         agent = self.agent(values, environment.n_actions, rule=rule)
         return create_dataset(agent, environment, n_trials, n_sessions, n_participants, seed=seed)[0]
@@ -315,14 +321,8 @@ class CompiledModel:
             f"CompiledModel({self.name!r}, states: {', '.join(self.states)}; parameters: {', '.join(self.parameters)})"
         )
 
-    def _known_values(self) -> dict[str, Any]:
-        return {name: parameter.value for name, parameter in self.parameters.items() if parameter.value is not None}
-
     def _problems(self) -> Iterator[str]:
-        from spice.equations.model_problems import (  # it imports sympy, which takes a while
-            parameter_problems,
-            reserved_names,
-        )
+        from spice.equations.model_problems import parameter_problems  # it imports sympy, which takes a while
 
         seen: set[str] = set()
         columns = [*self.shown, *self.inputs]
@@ -334,7 +334,6 @@ class CompiledModel:
                 elif entry in seen:
                     yield f"the {kind} {entry!r} has a name that is taken; rename it."
                 seen.add(entry)
-        yield from reserved_names(self.parameters)
         for entry, parameter in self.parameters.items():
             yield from parameter_problems(entry, parameter)
         for entry, start in self.states.items():

@@ -1,13 +1,13 @@
 """What a symbolic model is made of: states, parameters, updates, and the names that expressions may use."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sympy
 
-from spice.errors import ConfigError
+from spice.errors import ConfigError, did_you_mean
 
 WHERE = {  # with how it reads
     "chosen": "chosen option",
@@ -16,8 +16,6 @@ WHERE = {  # with how it reads
     "everywhere": "everywhere",
 }
 SIGNALS = ("reward", "outcome", "chosen", "known", "option", "n_actions")  # of the trial; their names are taken
-MEAN, SD, EFFECT = ENDINGS = ("_mean", "_sd", "_effect")  # of a population's numbers: alpha_mean is that of alpha
-DIMENSIONS = ("chain", "draw", "participant", "trial", "regressor", "choice")  # of posteriors, and what they predict
 LAGGED = ("reward", "outcome", "chosen")  # those that are also known of earlier trials
 NEEDS = {  # what a line must know, by whether it reads the own outcome, and the reward
     (False, False): None,
@@ -83,6 +81,31 @@ class Parameter:
     scale: str = "unconstrained"
     value: float | Mapping[Any, float] | None = None
     source: tuple[str, str] | None = None
+
+
+def known_values(parameters: Mapping[str, Parameter], participant: Hashable = None) -> dict[str, float]:
+    """Values that parameters have, for one participant.
+
+    Raises
+    ------
+    ConfigError
+        If one has none, or none for this participant.
+    """
+    found = {}
+    for name, parameter in parameters.items():
+        value = parameter.value
+        if isinstance(value, Mapping):
+            if participant not in value:
+                raise ConfigError(
+                    f"the parameter {name!r} has no value for participant {participant!r}"
+                    f"{did_you_mean(str(participant), list(value))}; it has values for "
+                    f"{', '.join(map(str, list(value)[:10]))}."
+                )
+            value = value[participant]
+        if value is None:
+            raise ConfigError(f"the parameter {name!r} has no value: give it one, Parameter(value=...).")
+        found[name] = float(value)
+    return found
 
 
 class Update(NamedTuple):

@@ -2,7 +2,7 @@
 
 import keyword
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import sympy
 
 from spice.equations.agent_inputs import ROUNDING
 from spice.equations.latex import PREVIOUS, text_expression
-from spice.equations.model_parts import DIMENSIONS, ENDINGS, SIGNALS, WHERE, Parameter
+from spice.equations.model_parts import SIGNALS, WHERE, Parameter
 from spice.equations.parsing import FUNCTIONS, InCell, OverActions
 from spice.equations.priors import Prior, read_prior
 from spice.errors import ConfigError, did_you_mean
@@ -66,17 +66,6 @@ def _names(model: "SymbolicModel") -> Iterator[str]:
             elif name in seen:
                 yield f"the {kind} {name!r} has the name of {_a(seen[name])}; rename one of them."
             seen.setdefault(name, kind)
-    yield from reserved_names([name for name in model.parameters if isinstance(name, str)])
-
-
-def reserved_names(parameters: Collection[str]) -> Iterator[str]:
-    """Names of parameters that posteriors use for something else."""
-    for name in parameters:
-        for end in ENDINGS:
-            if name.endswith(end) and (whose := name.removesuffix(end)) in parameters:
-                yield f"posteriors call a number of the population of {whose!r} {name!r}, like a parameter; rename one."
-        if name in DIMENSIONS:
-            yield f"the parameter {name!r} has the name of a dimension of posteriors; rename it."
 
 
 def _is_name(name: Any) -> bool:

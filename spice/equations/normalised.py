@@ -7,21 +7,22 @@ import pandas as pd
 
 from spice.equations.evaluate import run_symbolic
 from spice.equations.model_parts import Parameter
-from spice.equations.reading import ModelTrials, read_trials
+from spice.equations.reading import has_offers, read_trials
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
 from spice.resources.dataset import DatasetRNN
 
 SESSIONS = 3  # that are tried in any case
-TOLERANCE = 1e-8
+LEVELS = 20  # of a column, at most: numbers of all sizes are tried in the first sessions alone
+TOLERANCE = 1e-5  # data are of single precision
 PLACES = (0.2, 0.5, 0.8)  # of parameters within their bounds
 
 
 def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
     """Check that probabilities of options on offer lie in [0, 1] and add up to 1, for some parameters.
 
-    Tried are the sessions in which something is first seen that probabilities may depend on: conditions, inputs, and
-    what is on offer.
+    Tried are some sessions, and those in which something is first seen that probabilities may depend on: conditions,
+    levels of inputs, and what is on offer.
 
     Raises
     ------
@@ -30,14 +31,16 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
     """
     if model.probabilities is None:
         return
-    trials = read_trials(model, dataset)
-    sessions = _telling_sessions(trials)
-    some, offered = dataset[sessions], trials.offered[sessions]
+    sessions = _telling_sessions(model, dataset)
+    some = dataset[sessions]
+    offered, scored = read_trials(model, some).offered, some.scored.numpy()
     for shift in range(len(PLACES)):
         places = [PLACES[(shift + k) % len(PLACES)] for k in range(len(model.parameters))]
         values = {n: _inside(p, place) for (n, p), place in zip(model.parameters.items(), places, strict=True)}
-        found = np.where(offered, run_symbolic(model, some, values), 0.0)
-        wrong = unlike_probabilities(found)
+        found = run_symbolic(model, some, values)
+        known = scored & ~np.isnan(found).all(-1)  # where there is no value at all, the likelihood says so
+        found = np.where(offered, found, 0.0)
+        wrong = known & unlike_probabilities(found)
         if wrong.any():
             session, trial = np.argwhere(wrong)[0]
             given = ", ".join(f"{name}={value:g}" for name, value in values.items())
@@ -45,10 +48,10 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
 
 
 def unlike_probabilities(found: np.ndarray) -> np.ndarray:
-    """Where numbers, (..., n_actions), are no probabilities; those that are not known at all are let pass."""
-    inside = ((found >= -TOLERANCE) & (found <= 1 + TOLERANCE)) | np.isnan(found)
-    total = found.sum(-1)
-    return ~inside.all(-1) | (np.abs(total - 1) > TOLERANCE)
+    """Where numbers, (..., n_actions), are no probabilities."""
+    with np.errstate(invalid="ignore"):  # of infinite ones
+        inside, total = (found >= -TOLERANCE) & (found <= 1 + TOLERANCE), found.sum(-1)
+        return ~inside.all(-1) | (np.abs(total - 1) > TOLERANCE)
 
 
 def told(found: np.ndarray, when: str, given: str) -> str:
@@ -60,13 +63,18 @@ def told(found: np.ndarray, when: str, given: str) -> str:
     )
 
 
-def _telling_sessions(trials: ModelTrials) -> list[int]:
-    """The first ones, and those in which something differs from all trials before."""
+def _telling_sessions(model: SymbolicModel, dataset: DatasetRNN) -> list[int]:
+    """The first ones, and those in which conditions, levels or offers differ from all trials before."""
+    first = range(min(SESSIONS, len(dataset)))
+    if not model.columns and not has_offers(dataset):
+        return list(first)
+    trials = read_trials(model, dataset)
     n_sessions, n_trials = trials.kind.shape
     columns = [trials.kind, *np.moveaxis(trials.offered, -1, 0), *np.moveaxis(trials.inputs, -1, 0)]
-    varying = {k: column.ravel() for k, column in enumerate(columns) if (column != column[0, 0]).any()}
-    new = ~pd.DataFrame(varying, index=range(n_sessions * n_trials)).duplicated().to_numpy() if varying else np.zeros(0)
-    return sorted({*range(min(SESSIONS, n_sessions)), *(np.flatnonzero(new) // n_trials).tolist()})
+    table = pd.DataFrame({k: column.ravel() for k, column in enumerate(columns)})
+    levels = [k for k in table if 1 < table[k].nunique() <= LEVELS]
+    new = ~table[levels].duplicated().to_numpy() if levels else np.zeros(len(table), bool)
+    return sorted({*first, *np.flatnonzero(new.reshape(n_sessions, n_trials).any(1)).tolist()})
 
 
 def _inside(parameter: Parameter, place: float) -> float:

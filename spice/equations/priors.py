@@ -93,7 +93,8 @@ class Prior:
 
     def reach(self) -> tuple[float, float]:
         """Between which values a thousand draws lie."""
-        draws = self.sample(np.random.default_rng(0), 1000)
+        with np.errstate(all="ignore"):
+            draws = self.sample(np.random.default_rng(0), 1000)
         return float(draws.min()), float(draws.max())
 
     def misfit(self, name: str, low: float | None, high: float | None) -> str | None:

@@ -18,11 +18,12 @@ from spice.equations.model_parts import (
     Parameter,
     State,
     Update,
+    known_values,
     read_lag,
 )
 from spice.equations.parsing import symbol
 from spice.equations.parts import of_own_option
-from spice.errors import ConfigError, did_you_mean, join_problems
+from spice.errors import ConfigError, join_problems
 from spice.resources.agents import Seed
 from spice.resources.columns import NEXT
 
@@ -217,21 +218,7 @@ class SymbolicModel:
         ConfigError
             If a parameter has no value for this participant.
         """
-        found = {}
-        for name, parameter in self.parameters.items():
-            value = parameter.value
-            if isinstance(value, Mapping):
-                if participant not in value:
-                    raise ConfigError(
-                        f"the parameter {name!r} has no value for participant {participant!r}"
-                        f"{did_you_mean(str(participant), list(value))}; it has values for "
-                        f"{', '.join(map(str, list(value)[:10]))}."
-                    )
-                value = value[participant]
-            if value is None:
-                raise ConfigError(f"the parameter {name!r} has no value: give it one, Parameter(value=...).")
-            found[name] = float(value)
-        return found
+        return known_values(self.parameters, participant)
 
     def replace(self, **changes: Any) -> "SymbolicModel":
         """The same model with other parts, by the names of the constructor's parameters."""

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from spice.equations.model_parts import EFFECT, MEAN, SD
 from spice.errors import ConfigError, did_you_mean, join_problems
 from spice.inference.fitting.bayes.posterior import PosteriorResult
-from spice.inference.fitting.bayes.variables import element_names, population_ending
+from spice.inference.fitting.bayes.variables import EFFECT, MEAN, SD, element_names, population_ending
 from spice.inference.fitting.result import participant_labels
 from spice.resources.arguments import as_numbers, in_words
 from spice.utils.recovery_plot import BLUE, GREY, NAMES, ORANGE

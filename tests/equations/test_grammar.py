@@ -130,11 +130,6 @@ def test_conditions_are_comparisons():
             "the sd_prior normal(0, 1) of 'alpha' is below 0 in part",
         ),
         ({"parameters": {"alpha": Parameter(0, 1, scale="log"), "beta": Parameter()}}, "has scale='log'; choose"),
-        (
-            {"parameters": {"beta": Parameter(), "beta_mean": Parameter()}},
-            "posteriors call a number of the population of 'beta' 'beta_mean', like a parameter; rename one.",
-        ),
-        ({"parameters": {"draw": Parameter()}}, "the parameter 'draw' has the name of a dimension of posteriors"),
     ],
 )
 def test_refusals(changes, message):

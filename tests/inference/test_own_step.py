@@ -240,8 +240,12 @@ def test_agents_take_what_those_of_equations_take():
     assert len({tuple(agent.get_choice_probs()) for agent in given}) == 1
     with pytest.raises(ConfigError, match=f"has {n} options, not 7"):
         known.agent(n_actions=7)
-    with pytest.raises(ConfigError, match="lack 'alpha'"):
+    with pytest.raises(ConfigError, match="'alpha' has no value: give it one"):
         own().agent()
+    by_person = own().replace(parameters={"alpha": Parameter(0, 1, value={"anna": 0.3}), "beta": Parameter(0, value=1)})
+    assert by_person.values("anna") == {"alpha": 0.3, "beta": 1.0}
+    with pytest.raises(ConfigError, match="'alpha' has no value for participant None"):
+        by_person.simulate(BanditsDrift(0.2), 10)
 
 
 # ---------------------------------------------------------------------- what can go wrong
@@ -250,7 +254,7 @@ def test_agents_take_what_those_of_equations_take():
 def test_all_that_is_wrong_is_listed():
     with pytest.raises(ConfigError) as caught:
         CompiledModel(
-            parameters={"alpha": Parameter(1, 0), "two words": Parameter(), "draw": Parameter()},
+            parameters={"alpha": Parameter(1, 0), "two words": Parameter()},
             states={"alpha": [], "q": [np.nan]},
             step=HiddenStep(0, update, predict.py_func, update, work=-1, rule="hard"),
             n_actions=1,
@@ -258,7 +262,7 @@ def test_all_that_is_wrong_is_listed():
             written=[("start", "q = 0")],
         )
     lines = str(caught.value).splitlines()
-    expected = ["'two words' cannot", "'alpha' has a name that is taken", "'draw' has the name of a dimension"]
+    expected = ["'two words' cannot", "'alpha' has a name that is taken"]
     expected += ["low=1 and high=0", "'alpha' needs finite", "'q' needs finite", "n_actions must be", "shown['season']"]
     expected += ["a line of written must be three texts"]
     expected += ["act is no compiled function", "work must be", "n_hidden must be", "rule must be one of"]

@@ -280,6 +280,37 @@ def test_probabilities_are_checked_wherever_something_else_is_shown():
         GeneratedLikelihood(model, dataset)
 
 
+def test_probabilities_are_checked_where_choices_are_scored():
+    """Data are of single precision, and what stands in padding is nothing that was shown."""
+    dataset = data(3, gaps=False)
+    for name in ("season", "next_season"):
+        dataset.xs[..., dataset.columns.index(name)] = 0.1
+    dataset.ys[2, 20:], dataset.xs[2, 21:, :6] = np.nan, np.nan
+    dataset.xs[2, 20:, dataset.columns.index("next_season")] = np.nan
+    odds = "(1 - exp(-beta)) / (10 * season)"
+    model = SymbolicModel(
+        shown={"season": None},
+        states={"q": State(0.5)},
+        updates=[("q", "chosen", "reward")],
+        probabilities=(f"1 - {odds}", f"0.75 * {odds}", f"0.25 * {odds}"),
+        parameters={"beta": Parameter(0)},
+    )
+    GeneratedLikelihood(model, dataset)
+
+
+def test_options_without_a_value_are_no_probabilities():
+    model = SymbolicModel(
+        states={"q": State(0.5)},
+        updates=[("q", "chosen", "reward")],
+        probabilities=("sqrt(q - 2)", "where(q > 5, beta, 0.5)", "0.5"),
+        parameters={"beta": Parameter(0)},
+    )
+    with pytest.raises(ConfigError, match=r"session 0, trial 0 are nan, 0\.5, 0\.5, which add up to nan"):
+        GeneratedLikelihood(model, data(3))
+    with pytest.raises(ConfigError, match=r"in session 0 are nan, 0\.5, 0\.5"):
+        model.simulate(BanditsDrift(0.2, n_actions=3), 20, {"beta": 1.0}, seed=1)
+
+
 def test_simulated_probabilities_must_be_normalised():
     model = SymbolicModel(
         states={"q": State(0.5)},

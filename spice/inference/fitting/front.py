@@ -14,6 +14,7 @@ from spice.errors import (
     first_of,
     join_problems,
 )
+from spice.inference.fitting.bayes.variables import taken_names
 from spice.inference.fitting.likelihoods import check_order, no_model
 from spice.inference.fitting.objective import Objective, objective
 from spice.inference.fitting.stability import warn_unstable
@@ -114,6 +115,8 @@ def _problems(model: Any, method: Any, pooling: Any, settings: dict[str, Any]) -
         problems.append(no_model(model))
     elif not model.parameters:
         problems.append("the model has no parameters to estimate.")
+    elif method == "nuts":
+        problems += taken_names(model.parameters)
     if not isinstance(method, str) or method not in METHODS:
         near = did_you_mean(str(method).lower(), list(METHODS))
         return [*problems, f"there is no method {in_words(method)}{near}; choose one of {', '.join(METHODS)}."]

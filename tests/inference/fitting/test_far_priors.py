@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 from spice.equations import Parameter
-from spice.errors import DataError, SpiceWarning
+from spice.errors import ConfigError, DataError
 from spice.inference import fit
 from spice.inference.fitting.starts import prior_starts
 
@@ -58,18 +58,31 @@ def test_a_start_without_prior_mass_names_the_prior(tools, people):
     )
 
 
+@pytest.mark.filterwarnings("ignore::spice.errors.SpiceWarning")  # a number without meaning would be a RuntimeWarning
 @pytest.mark.parametrize(
-    "mean_prior", ["gamma(mean=1000, sd=1)", "half_normal(1e-30)", "truncated_normal(50, 0.1, low=0)"]
+    ("mean_prior", "mean", "sd"),
+    [
+        ("gamma(mean=1000, sd=1)", 1000, 1),
+        ("half_normal(1e-30)", 0, 1e-30),
+        ("truncated_normal(50, 0.1, low=0)", 50, 0.1),
+        ("normal(-1, 0.2)", 0, 1),  # beyond the bound, but not by very much
+    ],
 )
-@pytest.mark.parametrize("method", ["em", "nuts"])
-def test_populations_far_from_the_choices_begin_there(tools, people, method, mean_prior):
-    """No numbers without meaning on the way, of which NumPy would warn."""
+def test_populations_far_from_the_choices(tools, people, mean_prior, mean, sd):
+    """They begin where their priors are."""
     beta = Parameter(0, scale="natural", mean_prior=mean_prior)
     model = tools.rescorla_wagner().replace(parameters={"alpha": Parameter(0, 1), "beta": beta})
-    settings = {"draws": 20, "tune": 20, "chains": 1} if method == "nuts" else {}
-    with pytest.warns(SpiceWarning):
-        result = fit(model, tools.dataset_of(people[:6]), method, **settings)
+    data = tools.dataset_of(people[:6])
+    result = fit(model, data, "em")
     assert np.isfinite(result.parameters).all(axis=None)
-    mean = {"gamma(mean=1000, sd=1)": 1000, "half_normal(1e-30)": 0, "truncated_normal(50, 0.1, low=0)": 50}[mean_prior]
-    found = result.population.typical["beta"] if method == "em" else result.to_arviz()["posterior"]["beta_mean"].mean()
-    assert abs(float(found) - mean) < 40
+    assert abs(result.population.typical["beta"] - mean) < 10 * sd
+    drawn = fit(model, data, "nuts", draws=20, tune=20, chains=1)
+    assert np.isfinite(drawn.parameters).all(axis=None)
+    assert (drawn.posterior["beta_mean"] < 0).all() == (mean_prior == "normal(-1, 0.2)")
+
+
+def test_a_spread_too_narrow_to_go_on_is_an_error(tools, people):
+    beta = Parameter(0, scale="natural", sd_prior="half_normal(1e-9)")
+    model = tools.rescorla_wagner().replace(parameters={"alpha": Parameter(0, 1), "beta": beta})
+    with pytest.raises(ConfigError, match=r"mean_prior= and sd_prior= say is so narrow that no step can be computed"):
+        fit(model, tools.dataset_of(people[:6]), "em")

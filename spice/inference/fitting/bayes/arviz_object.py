@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spice.equations.model_parts import EFFECT
 from spice.inference.fitting.bayes.predictive import Choices, log_likelihoods, people_values, prior_draws, thinned
 from spice.inference.fitting.bayes.sampling import import_extra
-from spice.inference.fitting.bayes.variables import population_ending
+from spice.inference.fitting.bayes.variables import EFFECT, population_ending
 from spice.inference.fitting.result import participant_labels
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from spice.errors import ConfigError
 from spice.inference.fitting.em.fitted import EMFit
 from spice.inference.fitting.em.modes import Points
 from spice.inference.fitting.em.population_prior import PopulationPrior
@@ -107,7 +108,7 @@ def fit_em(
     Raises
     ------
     ConfigError
-        If settings cannot be; all problems are listed.
+        If settings cannot be; all problems are listed. If priors of the population are too narrow to go on.
     DataError
         If too few people have data, regressors do not fit, or the likelihood is nowhere finite for somebody.
     """
@@ -119,8 +120,16 @@ def fit_em(
     em = EM(likelihood, scale, design.matrix, n_trials > 0, covariance == "diagonal", skewness, prior)
     start = (prior.usual, np.sqrt(prior.wide)) if start is None else start
     em.begin(*start, n_starts, np.random.default_rng(seed), labels, place)
-    em.run(n_starts, tolerance, max_iterations)
-    posterior = em.posterior(seed if importance else None, tolerance)
+    try:
+        em.run(n_starts, tolerance, max_iterations)
+        posterior = em.posterior(seed if importance else None, tolerance)
+    except np.linalg.LinAlgError:
+        if not prior.stated:
+            raise
+        raise ConfigError(
+            "EM cannot go on: what mean_prior= and sd_prior= say is so narrow that no step can be computed; give wider "
+            'ones, write a number in the place of the parameter, or use pooling="complete".'
+        ) from None
     warn(em, tolerance, max_iterations, labels, stacklevel=6)  # who called fit
     return _result(em, posterior, design, n_trials)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EDGE = 0.01  # of a support's width, or of 1, which means and standard deviations keep away from ends within bounds
 FAR = 1e3  # nats, from which on priors alone would lead, by steps that know nothing of what lies between
+REACHED = 2.0  # standard deviations
 NARROW, WIDE = 1e-3, 1e3  # least and largest standard deviation where a prior has bounds
 
 
@@ -123,33 +124,13 @@ class PopulationPrior:
         return self._held(guess, lambda prior, mean: prior.support) if self.stated else guess
 
     def begin(self, guess: Guess) -> Guess:
-        """The same population, or one nearby; far from all mass of the means' priors the nearest one that has some.
-
-        Raises
-        ------
-        ConfigError
-            If a standard deviation's prior has its mass where people are all alike, or differ beyond all measure.
-        """
+        """The same population, or one at which stated priors have mass nearby, so wide that it reaches where it was."""
         if not self.stated:
             return guess
         begun = self._held(guess, _ends_at_start)
-        factors = self._sd_factors(begun.coefficients[:1])
-        problems = []
-        for k, prior in self._sds.items():
-            low, high = NARROW * factors[k], WIDE * factors[k]
-            if prior.reach()[1] < low or prior.reach()[0] > high:
-                problems.append(
-                    f"the sd_prior {prior} of {self._scale.names[k]!r} has no mass between {low:.2g} and {high:.2g}: "
-                    'below, people are all alike (write a number for the parameter, or use pooling="complete"); above, '
-                    "they differ beyond all measure."
-                )
-        if problems:
-            raise ConfigError(join_problems("A population cannot be sought", problems))
-        return begun
-
-    def _sd_factors(self, mean: np.ndarray) -> np.ndarray:
-        """By which a standard deviation is multiplied to be on the scale of its prior, (n_parameters,)."""
-        return np.where(self._natural, self._scale.derivatives(mean)[1][0], 1.0)
+        moved, sd = np.abs(begun.coefficients - guess.coefficients)[0], np.sqrt((guess.root**2).sum(1))
+        wider = np.where(moved > REACHED * sd, moved / (REACHED * sd), 1.0)
+        return self.inside(Guess(begun.coefficients, begun.root * wider[:, None]))
 
     def _held(self, guess: Guess, ends: Callable[[Prior, float], tuple[float, float]]) -> Guess:
         """The nearest population whose means lie between the ends given for their priors, and spreads in support."""
@@ -158,10 +139,11 @@ class PopulationPrior:
             x = self._scale.natural(mean[None])[0] if self._natural[k] else mean.copy()
             bounds = (self._scale.low[k], self._scale.high[k]) if self._natural[k] else (-np.inf, np.inf)
             low, high = _within(ends(prior, float(x[k])), *bounds)
+            low, high = (low, high) if low < high else _within(prior.support, *bounds)
             if not low <= x[k] <= high:
                 x[k] = np.clip(x[k], low, high)
                 mean[k] = self._scale.unconstrained(x[None])[0, k] if self._natural[k] else x[k]
-        factors = self._sd_factors(mean[None])
+        factors = np.where(self._natural, self._scale.derivatives(mean[None])[1][0], 1.0)
         for k, prior in self._sds.items():
             sd = np.sqrt((root[k] ** 2).sum())
             low, high = (np.clip(end / factors[k], NARROW, WIDE) for end in _within(prior.support, 0.0, np.inf))
