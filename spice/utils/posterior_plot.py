@@ -150,7 +150,7 @@ def _title(element: str, result: PosteriorResult) -> str:
     ending = population_ending(name, result.posterior.keys())
     base = name.removesuffix(ending)
     text = NAMES.get(base, base.replace("_", " ")) + MEANINGS.get(ending, "")
-    return text + (f" of\n{rest[:-1]}" if ending == EFFECT else f" [{rest}" if rest else "")
+    return text + (f" of\n{rest[:-1]}" if ending == EFFECT and rest else f" [{rest}" if rest else "")
 
 
 def _divergent(result: PosteriorResult, element: str) -> np.ndarray:

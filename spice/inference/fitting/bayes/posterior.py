@@ -317,7 +317,8 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
     bad_hat = diagnostics.index[(diagnostics["r_hat"] > R_HAT)]
     bad_ess = diagnostics.index[(diagnostics[["ess_bulk", "ess_tail"]].min(axis=1) < ESS)]
     variables = {name: name.partition("[")[0] for name in diagnostics.index}
-    of_population = {v for v in variables.values() if population_ending(v, variables.values())}
+    known = set(variables.values())
+    of_population = {variable for variable in known if population_ending(variable, known)}
     every = {name for name, variable in variables.items() if name == variable or variable in of_population}
     shared: tuple[set, set] = (set(), every)  # with pooling "complete" they are everybody's own
     population = [name for name in diagnostics.index if name in every & {*bad_hat, *bad_ess}]
