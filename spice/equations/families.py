@@ -55,4 +55,45 @@ FAMILIES = {
     "student_t": Family(("df", "mean", "scale"), (-INF, INF)),
     "truncated_normal": Family(("mean", "sd", "low", "high"), None, {"low": -INF, "high": INF}),
 }
-CODES = {name: code for code, name in enumerate(FAMILIES)}
+NORMAL, STUDENT_T, LOGNORMAL, POWERS = range(4)  # shapes of densities, see `spice.equations.densities`
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+
+
+def shape_of(family: str, arguments: tuple[float, ...], support: tuple[float, float]) -> tuple[float, ...]:
+    """Shape, constant and numbers a, b, c, d of a family's density, as `spice.equations.densities` has them."""
+    first, second, third = arguments[:3]
+    match family:
+        case "normal" | "half_normal" | "truncated_normal":
+            mean, sd = (0.0, first) if family == "half_normal" else (first, second)
+            mass = log_normal_mass((support[0] - mean) / sd, (support[1] - mean) / sd)
+            return NORMAL, -math.log(sd) - HALF_LOG_2_PI - mass, mean, sd, 0.0, 0.0
+        case "student_t":
+            return STUDENT_T, _start_of_t(first, third), first, second, third, 0.0
+        case "half_cauchy":
+            return STUDENT_T, _start_of_t(1.0, first) + math.log(2.0), 1.0, 0.0, first, 0.0
+        case "lognormal":
+            return LOGNORMAL, -math.log(second) - HALF_LOG_2_PI, first, second, 0.0, 0.0
+        case "exponential":
+            return POWERS, math.log(first), 0.0, 0.0, first, 0.0
+        case "gamma":
+            return POWERS, first * math.log(second) - math.lgamma(first), first - 1.0, 0.0, second, 0.0
+        case "inverse_gamma":
+            return POWERS, first * math.log(second) - math.lgamma(first), -first - 1.0, 0.0, 0.0, second
+        case "beta":
+            start = math.lgamma(first + second) - math.lgamma(first) - math.lgamma(second)
+            return POWERS, start, first - 1.0, second - 1.0, 0.0, 0.0
+    return POWERS, -math.log(second - first), 0.0, 0.0, 0.0, 0.0  # uniform
+
+
+def _start_of_t(df: float, scale: float) -> float:
+    return math.lgamma(0.5 * (df + 1)) - math.lgamma(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
+
+
+def log_normal_mass(low: float, high: float) -> float:
+    """Logarithm of a standard normal's probability between two numbers, precise in both tails."""
+    a, b = low / math.sqrt(2.0), high / math.sqrt(2.0)
+    if a > 0.0:
+        return math.log(0.5 * (math.erfc(a) - math.erfc(b)))
+    if b < 0.0:
+        return math.log(0.5 * (math.erfc(-b) - math.erfc(-a)))
+    return math.log(0.5 * (math.erf(b) - math.erf(a)))

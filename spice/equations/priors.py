@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spice.equations.families import CODES, FAMILIES, INF, Family, of_moments
+from spice.equations.families import FAMILIES, INF, Family, of_moments, shape_of
 from spice.errors import ConfigError, did_you_mean
 
 POSITIVE = ("a", "b", "df", "rate", "scale", "sd", "shape", "sigma")  # arguments that must be above 0
@@ -32,9 +32,10 @@ class Prior:
     text: str = field(default="", compare=False)
 
     @property
-    def code(self) -> int:
-        """Number of the family, for compiled code."""
-        return CODES[self.family]
+    def form(self) -> tuple[float, ...]:
+        """Eight numbers for compiled code, see `spice.equations.densities`."""
+        shape, start, *numbers = shape_of(self.family, self.arguments, self.support)
+        return (float(shape), start, *self.support, *numbers)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -53,7 +54,7 @@ class Prior:
         from spice.equations.densities import log_priors  # the compiler takes a while to import
 
         x = np.asarray(x, dtype=float)
-        value, slope, curve = (part.reshape(x.shape) for part in log_priors(self.code, *self.arguments, x.ravel()))
+        value, slope, curve = (part.reshape(x.shape) for part in log_priors(np.array(self.form), x.ravel()))
         return value, slope, curve
 
     def sample(self, rng: np.random.Generator, size: Any = None) -> Any:

@@ -97,18 +97,17 @@ def test_at_the_edges_of_the_support():
 
 def test_compiled_code_carries_any_prior():
     @njit
-    def total(codes, arguments, x):
+    def total(forms, x):
         found = 0.0
-        for k in range(len(codes)):
-            a = arguments[k]
-            found += log_prior(codes[k], a[0], a[1], a[2], a[3], x[k])[0]
+        for k in range(len(forms)):
+            found += log_prior(forms[k], x[k])[0]
         return found
 
     priors = [read_prior(text) for text in PRIORS]
     x = np.array([reference.median() for reference in PRIORS.values()])
-    codes, arguments = np.array([p.code for p in priors]), np.array([p.arguments for p in priors])
+    forms = np.array([prior.form for prior in priors])
     expected = sum(reference.logpdf(value) for reference, value in zip(PRIORS.values(), x, strict=True))
-    assert total(codes, arguments, x) == pytest.approx(expected)
+    assert total(forms, x) == pytest.approx(expected)
 
 
 def test_shapes_and_pickles():

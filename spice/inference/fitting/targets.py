@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_priors(kinds, low, high, forms, codes, arguments, theta, x, first, second, value, gradient, hessian, natural):
+def _add_priors(kinds, low, high, forms, densities, theta, x, first, second, value, gradient, hessian, natural):
     """From derivatives by natural values those by ``theta``, and priors, in place.
 
     A parameter at its bound (``theta`` infinite) moves nothing; a prior whose density is infinite there is left out.
@@ -60,8 +60,7 @@ def _add_priors(kinds, low, high, forms, codes, arguments, theta, x, first, seco
         for k in range(n):
             held = math.isinf(theta[i, k])
             if forms[k] == ON_NATURAL or forms[k] == AS_DENSITY:
-                a = arguments[k]
-                v, slope, curve = log_prior(codes[k], a[0], a[1], a[2], a[3], x[i, k])
+                v, slope, curve = log_prior(densities[k], x[i, k])
                 if v < math.inf:
                     value[i] -= v
                 natural[i, k] -= slope
@@ -81,8 +80,7 @@ def _add_priors(kinds, low, high, forms, codes, arguments, theta, x, first, seco
                     gradient[i, k] -= slope
                     hessian[i, k, k] -= curve
             elif forms[k] == ON_UNCONSTRAINED:
-                a = arguments[k]
-                v, slope, curve = log_prior(codes[k], a[0], a[1], a[2], a[3], theta[i, k])
+                v, slope, curve = log_prior(densities[k], theta[i, k])
                 value[i] -= v
                 if not held:
                     gradient[i, k] -= slope
@@ -158,8 +156,7 @@ class Target:
             else:
                 found.append((AS_DENSITY if priors == "density" else ON_NATURAL, own))
         self.forms = np.array([form for form, _ in found], dtype=np.int64)
-        self._codes = np.array([prior.code for _, prior in found], dtype=np.int64)
-        self._arguments = np.array([prior.arguments for _, prior in found], dtype=float).reshape(-1, 4)
+        self._densities = np.array([prior.form for _, prior in found], dtype=float).reshape(-1, 8)
 
     def __call__(self, theta: Any, group: np.ndarray | None = None) -> Rows:
         """Evaluate rows.
@@ -189,7 +186,7 @@ class Target:
         value, natural = nll.copy(), np.empty_like(gradient)
         scale = self.scale
         with np.errstate(all="ignore"):
-            prior = (self.forms, self._codes, self._arguments)
+            prior = (self.forms, self._densities)
             rows = (theta, x, first, second, value, gradient, hessian, natural)
             _add_priors(scale.kinds, scale.low, scale.high, *prior, *rows)
             if self.normal is not None:

@@ -254,6 +254,6 @@ def effect_sd(parameter: "Parameter") -> float:
 
 
 def _rows(kinds: Any, low: Any, high: Any, priors: Sequence[Prior], flags: Sequence[bool]) -> np.ndarray:
-    """What compiled code reads of transforms and priors, (n, 9)."""
-    codes = [[prior.code, *prior.arguments] for prior in priors]
-    return np.column_stack([kinds, low, high, np.array(codes, dtype=float), np.array(flags, dtype=float)])
+    """What compiled code reads of transforms and priors, (n, 12)."""
+    forms = np.array([prior.form for prior in priors])
+    return np.column_stack([kinds, low, high, forms, np.array(flags, dtype=float)])

@@ -15,7 +15,7 @@ from spice.inference.fitting.bayes.truncated import HALF_LOG_2_PI, log_mass, on_
 from spice.inference.fitting.transforms import log_jacobian_of, natural_of
 
 # of a row of numbers: 0 kind, 1 low, 2 high of a transform; 3 code, 4 to 7 arguments of a prior; 8 a flag
-FLAG = 8  # of a person's parameter: whether its prior lies, or people are normal, on the natural scale
+FLAG = 11  # of a person's parameter: whether its prior lies, or people are normal, on the natural scale
 
 # of a person's row: where the population is on the unconstrained scale and derivatives by its location m and scale s
 MU, SD, MU_M, MU_S, SD_M, SD_S, LOCATION, PULL, INNER, OUTER, G, THETA = range(12)
@@ -54,7 +54,7 @@ def density_alone(u, affine, rows, nll, gradient, out):
         slope *= dx
         on_natural = rows[k, FLAG] > 0.0
         at = x if on_natural else theta
-        prior, by_at, _ = log_prior(int(rows[k, 3]), rows[k, 4], rows[k, 5], rows[k, 6], rows[k, 7], at)
+        prior, by_at, _ = log_prior(rows[k, 3:11], at)
         value += prior
         if on_natural:
             jacobian, by_theta, _ = log_jacobian_of(kind, low, high, theta)
@@ -246,7 +246,7 @@ def density_people(u, rows, hyper, regressors, curvature, hypers, parts, factors
     for h in range(first):
         kind, low, high = int(hyper[h, 0]), hyper[h, 1], hyper[h, 2]
         _, dx, _ = natural_of(kind, low, high, u[h])
-        prior, by_x, _ = log_prior(int(hyper[h, 3]), hyper[h, 4], hyper[h, 5], hyper[h, 6], hyper[h, 7], hypers[h])
+        prior, by_x, _ = log_prior(hyper[h, 3:11], hypers[h])
         jacobian, by_u, _ = log_jacobian_of(kind, low, high, u[h])
         value += prior + jacobian
         out[h] = (out[h] + by_x) * dx + by_u
