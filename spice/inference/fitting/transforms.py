@@ -49,16 +49,16 @@ def natural_of(kind, low, high, theta):
     return low + size * small, slope, slope * (large - small)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def unconstrained_of(kind, low, high, x):
-    """A value on the unconstrained scale: infinite at a bound, NaN beyond."""
+def unconstrained_of(kind: int, low: float, high: float, x: Any) -> Any:
+    """Values of one parameter on the unconstrained scale: infinite at a bound, NaN beyond."""
     if kind == FREE:
         return x
-    if kind == ABOVE:
-        return math.log(x - low)
-    if kind == BELOW:
-        return -math.log(high - x)
-    return math.log(x - low) - math.log(high - x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == ABOVE:
+            return np.log(x - low)
+        if kind == BELOW:
+            return -np.log(high - x)
+        return np.log(x - low) - np.log(high - x)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -81,13 +81,6 @@ def _natural_rows(kinds, low, high, theta, x, first, second):
     for i in range(theta.shape[0]):
         for k in range(theta.shape[1]):
             x[i, k], first[i, k], second[i, k] = natural_of(kinds[k], low[k], high[k], theta[i, k])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _unconstrained_rows(kinds, low, high, x, theta):
-    for i in range(theta.shape[0]):
-        for k in range(theta.shape[1]):
-            theta[i, k] = unconstrained_of(kinds[k], low[k], high[k], x[i, k])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -140,9 +133,8 @@ class Scale:
     def unconstrained(self, x: Any) -> np.ndarray:
         """Values on the unconstrained scale, of the shape of ``x``: infinite at a bound, NaN beyond."""
         rows, shape = self._rows(x)
-        theta = np.empty(rows.shape)
-        _unconstrained_rows(self.kinds, self.low, self.high, rows, theta)
-        return theta.reshape(shape)
+        bounds = zip(self.kinds, self.low, self.high, rows.T, strict=True)
+        return np.reshape([unconstrained_of(*of_one) for of_one in bounds], rows.T.shape).T.reshape(shape)
 
     def derivatives(self, theta: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Natural values and their first two derivatives by ``theta``, each of its shape."""
