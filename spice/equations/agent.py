@@ -106,8 +106,8 @@ class SymbolicAgent(Agent):
         found = np.where(kind[:, None] < 0, alike, np.where(offered, values, 0.0))
         wrong = np.flatnonzero(unlike_probabilities(found))
         if len(wrong):
-            given = ", ".join(f"{name}={value[wrong[0]]:.4g}" for name, value in self._current.items())
-            raise ConfigError(told(found[wrong[0]], f"in session {wrong[0]}", given))
+            own = {name: value[wrong[0]] for name, value in self._current.items()}
+            raise ConfigError(told(found[wrong[0]], f"in session {wrong[0]}", own))
         return found
 
     def _state(self, state: str, multiply_with_beta: bool) -> np.ndarray:

@@ -293,9 +293,8 @@ class CompiledModel:
 
         check_is_task(environment, "simulate")
         values = self.values() if values is None else values
-        n_participants = max((np.size(values[name]) for name in self.parameters if name in values), default=1)
         agent = self.agent(values, environment.n_actions, rule=rule)
-        return create_dataset(agent, environment, n_trials, n_sessions, n_participants, seed=seed)[0]
+        return create_dataset(agent, environment, n_trials, n_sessions, agent.n_participants, seed=seed)[0]
 
     def latex(self) -> str:
         """What was written about the model, as an ``aligned`` environment.

@@ -1,13 +1,14 @@
 """Whether a model's probabilities are probabilities."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from spice.equations.evaluate import run_symbolic
 from spice.equations.model_parts import Parameter
-from spice.equations.reading import has_offers, read_trials
+from spice.equations.reading import ModelTrials, read_trials
 from spice.equations.symbolic import SymbolicModel
 from spice.errors import ConfigError
 from spice.resources.dataset import DatasetRNN
@@ -31,9 +32,10 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
     """
     if model.probabilities is None:
         return
-    sessions = _telling_sessions(model, dataset)
-    some = dataset[sessions]
-    offered, scored = read_trials(model, some).offered, some.scored.numpy()
+    trials = read_trials(model, dataset)
+    sessions = _telling_sessions(trials)
+    some, offered = dataset[sessions], trials.offered[sessions]
+    scored = some.scored.numpy()
     for shift in range(len(PLACES)):
         places = [PLACES[(shift + k) % len(PLACES)] for k in range(len(model.parameters))]
         values = {n: _inside(p, place) for (n, p), place in zip(model.parameters.items(), places, strict=True)}
@@ -43,8 +45,7 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
         wrong = known & unlike_probabilities(found)
         if wrong.any():
             session, trial = np.argwhere(wrong)[0]
-            given = ", ".join(f"{name}={value:g}" for name, value in values.items())
-            raise ConfigError(told(found[session, trial], f"after session {sessions[session]}, trial {trial}", given))
+            raise ConfigError(told(found[session, trial], f"after session {sessions[session]}, trial {trial}", values))
 
 
 def unlike_probabilities(found: np.ndarray) -> np.ndarray:
@@ -54,8 +55,9 @@ def unlike_probabilities(found: np.ndarray) -> np.ndarray:
         return ~inside.all(-1) | (np.abs(total - 1) > TOLERANCE)
 
 
-def told(found: np.ndarray, when: str, given: str) -> str:
-    """What is wrong with probabilities of shape (n_actions,), and what to do."""
+def told(found: np.ndarray, when: str, values: Mapping[str, float]) -> str:
+    """What is wrong with probabilities of shape (n_actions,) at values of the parameters, and what to do."""
+    given = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
     return (
         f"the probabilities {when} are {', '.join(f'{p:.4g}' for p in found)}, which add up to {found.sum():.4g} (with "
         f"{given}): they must lie between 0 and 1 and add up to 1. softmax(...) makes such probabilities of logits; a "
@@ -63,18 +65,15 @@ def told(found: np.ndarray, when: str, given: str) -> str:
     )
 
 
-def _telling_sessions(model: SymbolicModel, dataset: DatasetRNN) -> list[int]:
+def _telling_sessions(trials: ModelTrials) -> list[int]:
     """The first ones, and those in which conditions, levels or offers differ from all trials before."""
-    first = range(min(SESSIONS, len(dataset)))
-    if not model.columns and not has_offers(dataset):
-        return list(first)
-    trials = read_trials(model, dataset)
     n_sessions, n_trials = trials.kind.shape
     columns = [trials.kind, *np.moveaxis(trials.offered, -1, 0), *np.moveaxis(trials.inputs, -1, 0)]
     table = pd.DataFrame({k: column.ravel() for k, column in enumerate(columns)})
     levels = [k for k in table if 1 < table[k].nunique() <= LEVELS]
     new = ~table[levels].duplicated().to_numpy() if levels else np.zeros(len(table), bool)
-    return sorted({*first, *np.flatnonzero(new.reshape(n_sessions, n_trials).any(1)).tolist()})
+    telling = np.flatnonzero(new.reshape(n_sessions, n_trials).any(1))
+    return sorted({*range(min(SESSIONS, n_sessions)), *telling.tolist()})
 
 
 def _inside(parameter: Parameter, place: float) -> float:

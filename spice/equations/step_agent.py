@@ -54,6 +54,7 @@ class StepAgent(Agent):
             step = replace(model.step, rule="marginal" if self._sampled else rule)  # type: ignore[arg-type]
             model = model.replace(step=step)
         self.model, self._values = model, read_values(model.parameters, values)
+        self.n_participants = len(self._values)
         self.new_sess()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,12 +79,12 @@ class StepAgent(Agent):
         return self._out(self._states[places.index(name)][..., 0])
 
     def _start(self, participants: np.ndarray) -> None:
-        if participants.max() >= len(self._values) > 1:
+        if participants.max() >= self.n_participants > 1:
             raise ConfigError(
-                f"participant {participants.max()} is unknown: there are values for {len(self._values)} participants."
+                f"participant {participants.max()} is unknown: there are values for {self.n_participants} participants."
             )
         self._play: dict[bool, tuple[Callable, Callable]] = {}
-        self._own = self._values[np.minimum(participants, len(self._values) - 1), :, None]
+        self._own = self._values[np.minimum(participants, self.n_participants - 1), :, None]
         rows = len(participants)
         self._states = tuple(np.repeat(start[None, ..., None], rows, 0) for start in self.model.states.values())
         self._next_shown = np.zeros((rows, len(self.model.shown)), np.int64)

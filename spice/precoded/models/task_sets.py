@@ -4,8 +4,6 @@ import numpy as np
 
 from spice.equations.compiled_model import RULES, CompiledModel, HiddenStep
 
-BROKEN_SYMMETRY = 0.02  # equal sets are a saddle of the likelihood
-
 
 def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: str = "marginal") -> CompiledModel:
     """Task sets: an alien's value for each action in each of several sets, and how good each set is in each season.
@@ -74,7 +72,7 @@ def task_sets(n_seasons: int = 3, n_aliens: int = 4, n_actions: int = 3, rule: s
         },
         states={
             "q_low": np.full((n_seasons, n_aliens, n_actions), task_sets_step.START),
-            "q_high": task_sets_step.START + BROKEN_SYMMETRY * np.eye(n_seasons),
+            "q_high": task_sets_step.START + task_sets_step.BROKEN_SYMMETRY * np.eye(n_seasons),
         },
         step=HiddenStep(
             n_hidden=n_seasons,

@@ -3,6 +3,7 @@
 from spice.equations.jets import compiled, log_softmax, multiply, relax
 
 START = 0.12  # of all values; what they are forgotten to
+BROKEN_SYMMETRY = 0.02  # more in q_high of one set per season: equal sets are a saddle of the likelihood
 SEASON, ALIEN = 0, 1  # places of what is shown
 ALPHA, BETA, FORGET, ALPHA_HIGH, BETA_HIGH = range(5)  # places of parameters
 

@@ -1,16 +1,17 @@
 """How `spice.precoded.models.task_sets` reads: for what, as text, and as LaTeX."""
 
+from spice.precoded.models.task_sets_step import BROKEN_SYMMETRY, START
+
+
+def _forgotten(level: str) -> tuple[str, str, str]:
+    q = rf"q^{{\mathrm{{{level}}}}}"
+    text = f"q_{level} ← q_{level} + forget*({START} - q_{level})"
+    return "everywhere", text, rf"{q} &\leftarrow {q} + \mathrm{{forget}}\,({START} - {q})"
+
+
 _LEARNING = [
-    (
-        "everywhere",
-        "q_low ← q_low + forget*(0.12 - q_low)",
-        r"q^{\mathrm{low}} &\leftarrow q^{\mathrm{low}} + \mathrm{forget}\,(0.12 - q^{\mathrm{low}})",
-    ),
-    (
-        "everywhere",
-        "q_high ← q_high + forget*(0.12 - q_high)",
-        r"q^{\mathrm{high}} &\leftarrow q^{\mathrm{high}} + \mathrm{forget}\,(0.12 - q^{\mathrm{high}})",
-    ),
+    _forgotten("low"),
+    _forgotten("high"),
     (
         "chosen option, alien shown, each set",
         "q_low ← q_low + alpha*rho*(reward - q_low)",
@@ -21,11 +22,11 @@ _LEARNING = [
         "q_high ← q_high + alpha_high*rho*(reward - q_high)",
         r"q^{\mathrm{high}} &\leftarrow q^{\mathrm{high}} + \alpha_{\mathrm{high}}\,\rho\,(r - q^{\mathrm{high}})",
     ),
-    ("start", "q_low = 0.12   by set, alien", r"q^{\mathrm{low}} &= 0.12"),
+    ("start", f"q_low = {START}   by set, alien", rf"q^{{\mathrm{{low}}}} &= {START}"),
     (
         "start",
-        "q_high = 0.12, of the set with the season's number 0.14   by season",
-        r"q^{\mathrm{high}} &= 0.12 + 0.02\,[\mathrm{set} = \mathrm{season}]",
+        f"q_high = {START}, of the set with the season's number {START + BROKEN_SYMMETRY:g}   by season",
+        rf"q^{{\mathrm{{high}}}} &= {START} + {BROKEN_SYMMETRY}\,[\mathrm{{set}} = \mathrm{{season}}]",
     ),
 ]
 _GIVEN_SET = (

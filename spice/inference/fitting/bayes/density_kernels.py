@@ -2,7 +2,7 @@
 
 Each density is two functions around the likelihood. The first takes the sampler's vector to parameters on the natural
 scale; the second takes the likelihood's gradient by these back to the vector, and adds the rest of the density. What
-parameters and priors are is read from rows of numbers: a transform's kind and bounds, a prior's code and arguments.
+parameters and priors are is read from rows of numbers: a transform's kind and bounds, a prior's `form`.
 """
 
 import math
@@ -14,7 +14,7 @@ from spice.equations.densities import log_prior
 from spice.inference.fitting.bayes.truncated import HALF_LOG_2_PI, log_mass, on_theta
 from spice.inference.fitting.transforms import log_jacobian_of, natural_of
 
-# of a row of numbers: 0 kind, 1 low, 2 high of a transform; 3 code, 4 to 7 arguments of a prior; 8 a flag
+# of a row of numbers: 0 kind, 1 low, 2 high of a transform; 3 to 10 the form of a prior; 11 a flag
 FLAG = 11  # of a person's parameter: whether its prior lies, or people are normal, on the natural scale
 
 # of a person's row: where the population is on the unconstrained scale and derivatives by its location m and scale s

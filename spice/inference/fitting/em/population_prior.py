@@ -16,7 +16,7 @@ from spice.equations.priors import Prior, read_prior
 from spice.errors import ConfigError, join_problems
 from spice.inference.fitting.defaults import theta_moments
 from spice.inference.fitting.em.guess import Guess
-from spice.inference.fitting.transforms import Scale
+from spice.inference.fitting.transforms import Scale, unconstrained_of
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import Parameter
@@ -135,14 +135,15 @@ class PopulationPrior:
     def _held(self, guess: Guess, ends: Callable[[Prior, float], tuple[float, float]]) -> Guess:
         """The nearest population whose means lie between the ends given for their priors, and spreads in support."""
         mean, root = guess.coefficients[0].copy(), guess.root.copy()
+        x = np.where(self._natural, self._scale.natural(mean), mean)
         for k, prior in self._means.items():
-            x = self._scale.natural(mean[None])[0] if self._natural[k] else mean.copy()
             bounds = (self._scale.low[k], self._scale.high[k]) if self._natural[k] else (-np.inf, np.inf)
             low, high = _within(ends(prior, float(x[k])), *bounds)
             low, high = (low, high) if low < high else _within(prior.support, *bounds)
             if not low <= x[k] <= high:
                 x[k] = np.clip(x[k], low, high)
-                mean[k] = self._scale.unconstrained(x[None])[0, k] if self._natural[k] else x[k]
+                own = self._scale.kinds[k], self._scale.low[k], self._scale.high[k]
+                mean[k] = unconstrained_of(*own, x[k]) if self._natural[k] else x[k]
         factors = np.where(self._natural, self._scale.derivatives(mean[None])[1][0], 1.0)
         for k, prior in self._sds.items():
             sd = np.sqrt((root[k] ** 2).sum())
