@@ -19,7 +19,7 @@ from spice.equations.caching import njit
 from spice.equations.families import LOGNORMAL, NORMAL, STUDENT_T
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def log_prior(form, x):
     """Logarithm of a density.
 
@@ -62,7 +62,7 @@ def log_prior(form, x):
     return value, slope, curve
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def log_priors(form, x):
     """`log_prior` of an array of one axis: three arrays."""
     value, slope, curve = np.empty(len(x)), np.empty(len(x)), np.empty(len(x))

@@ -5,7 +5,7 @@ import math
 from spice.equations.caching import njit
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def softmax(x, inner, own, n, n_first, curved, offered):
     """Softmax s of e, where both lie in ``x`` with their derivatives.
 

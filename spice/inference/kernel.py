@@ -10,7 +10,7 @@ import numpy as np
 from spice.equations.caching import njit
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _advance(x, slopes, trial, modules, factors, begin, weights, powers, factor, place, state_first):
     """One trial: next states ``x`` and their derivatives ``slopes``, in place."""
     n_states, n_actions = x.shape
@@ -44,7 +44,7 @@ def _advance(x, slopes, trial, modules, factors, begin, weights, powers, factor,
                     slopes[option, place[term]] += derivative
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _terms_in_use(row, coefficients, free, first, term_state, begin, used, place, state_first):
     """Write down a row's terms that are not 0 or free, module by module; returns how many are free, with biases."""
     n_free, n_used = 0, 0
@@ -67,7 +67,7 @@ def _terms_in_use(row, coefficients, free, first, term_state, begin, used, place
     return n_free
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _score(x, slopes, probabilities, mean, biases, choice, n_free, gradient, fisher):
     """Add one choice: returns its negative log-likelihood; adds to gradient and information."""
     n_states, n_actions = x.shape
@@ -109,7 +109,7 @@ def _score(x, slopes, probabilities, mean, biases, choice, n_free, gradient, fis
     return np.log(total) - chosen
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def evaluate_rows(
     coefficients,
     free,

@@ -13,7 +13,7 @@ def test_without_a_folder_functions_are_compiled_all_the_same(monkeypatch):
     with pytest.raises(RuntimeError, match="no locator available"):
         numba.njit(cache=True)(lambda x: x)
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit
     def inverse(x):
         return 1.0 / x
 

@@ -24,7 +24,7 @@ LITTLE = 0.01  # nats that steps may still promise there
 RELEASES = 2  # times that a parameter may leave its bound again
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _eigen(matrix, vectors):
     """Eigenvalues onto the diagonal of a symmetric matrix and eigenvectors as columns, in place, by Jacobi's method."""
     n = len(matrix)
@@ -58,7 +58,7 @@ def _eigen(matrix, vectors):
                     vectors[k, p], vectors[k, q] = c * a - s * b, s * a + c * b
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def newton_steps(gradient, hessian, free, longest):
     """Newton steps, along each principal axis no longer than allowed.
 

@@ -45,7 +45,7 @@ class Rows(NamedTuple):
     nll: np.ndarray
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _add_priors(kinds, low, high, forms, densities, theta, x, first, second, value, gradient, hessian, natural):
     """From derivatives by natural values those by ``theta``, and priors, in place.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FREE, ABOVE, BELOW, BETWEEN = 0, 1, 2, 3  # kinds: no bound, a lower one, an upper one, two
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def natural_of(kind, low, high, theta):
     """A value on the natural scale and its first two derivatives by ``theta``.
 
@@ -61,7 +61,7 @@ def unconstrained_of(kind: int, low: float, high: float, x: Any) -> Any:
         return np.log(x - low) - np.log(high - x)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def log_jacobian_of(kind, low, high, theta):
     """``log |dx / dtheta|`` and its first two derivatives by ``theta``."""
     if kind == FREE:
@@ -76,14 +76,14 @@ def log_jacobian_of(kind, low, high, theta):
     return math.log(high - low) - abs(theta) - 2.0 * math.log1p(e), slope, -2.0 * small * large
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _natural_rows(kinds, low, high, theta, x, first, second):
     for i in range(theta.shape[0]):
         for k in range(theta.shape[1]):
             x[i, k], first[i, k], second[i, k] = natural_of(kinds[k], low[k], high[k], theta[i, k])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _log_jacobian_rows(kinds, low, high, theta, value, slope, curve):
     for i in range(theta.shape[0]):
         for k in range(theta.shape[1]):
@@ -91,7 +91,7 @@ def _log_jacobian_rows(kinds, low, high, theta, value, slope, curve):
             value[i, k], slope[i, k], curve[i, k] = found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _chain_rows(gradient, hessian, first, second, new_gradient, new_hessian):
     n_rows, n = gradient.shape
     for i in range(n_rows):

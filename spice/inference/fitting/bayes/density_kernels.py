@@ -22,7 +22,7 @@ MU, SD, MU_M, MU_S, SD_M, SD_S, LOCATION, PULL, INNER, OUTER, G, THETA = range(1
 N_PARTS = 12
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def place_alone(draws, affine, rows, values):
     """Natural values of sets of parameters, (n_draws, n_parameters): theta = affine @ (u, 1) of each row u."""
     n = len(rows)
@@ -34,7 +34,7 @@ def place_alone(draws, affine, rows, values):
             values[d, k] = natural_of(int(rows[k, 0]), rows[k, 1], rows[k, 2], theta)[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def density_alone(u, affine, rows, nll, gradient, out):
     """Log posterior density of theta at ``u``; its gradient by ``u`` is written to ``out``."""
     n, value = len(rows), 0.0
@@ -67,7 +67,7 @@ def density_alone(u, affine, rows, nll, gradient, out):
     return _finite(value, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _finite(value, out):
     """Minus infinity and no slope where the density or its gradient is no number."""
     total = value
@@ -79,7 +79,7 @@ def _finite(value, out):
     return -math.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _cholesky(a, n):
     """Lower factor, in place."""
     for j in range(n):
@@ -90,7 +90,7 @@ def _cholesky(a, n):
             a[i, j] = math.sqrt(s) if i == j else s / a[j, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _cholesky_back(c, bar, n):
     """From derivatives by the factor's elements to those by the matrix's lower triangle, in place (Murray 2016)."""
     for j in range(n - 1, -1, -1):
@@ -106,7 +106,7 @@ def _cholesky_back(c, bar, n):
                 bar[j, k] -= s * c[i, k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def place_people(u, rows, hyper, regressors, reference, pull, curvature, hypers, parts, factors, values):
     """Natural values of all people, (n_people, n_parameters), and what the density reads again.
 
@@ -158,7 +158,7 @@ def place_people(u, rows, hyper, regressors, reference, pull, curvature, hypers,
             values[i, a] = natural_of(int(rows[a, 0]), rows[a, 1], rows[a, 2], p[a, THETA])[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _population(rows, hypers, p, gradient, bars, g_bar, windows, n):
     """One person's log density given the population, with log sd; derivatives by theta, g, sd, location and scale.
 
@@ -186,7 +186,7 @@ def _population(rows, hypers, p, gradient, bars, g_bar, windows, n):
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _unwhiten(p, c, curvature, g_bar, bars, c_bar, b_bar, z_bar, n):
     """Back from g to z, mu and sd: ``z_bar`` is written, ``bars`` are added to; returns the log determinant."""
     value = 0.0
@@ -216,7 +216,7 @@ def _unwhiten(p, c, curvature, g_bar, bars, c_bar, b_bar, z_bar, n):
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def density_people(u, rows, hyper, regressors, curvature, hypers, parts, factors, nll, gradient, out):
     """Log posterior density at ``u`` after `place_people`; its gradient is written to ``out``."""
     n, n_people, n_regressors = len(rows), len(nll), regressors.shape[1]
@@ -253,7 +253,7 @@ def density_people(u, rows, hyper, regressors, curvature, hypers, parts, factors
     return _finite(value, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def natural_people(
     draws, rows, hyper, regressors, reference, pull, curvature, hypers, parts, factors, all_hypers, values
 ):

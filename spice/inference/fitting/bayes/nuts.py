@@ -11,7 +11,7 @@ from spice.errors import ConfigError, ConvergenceWarning, DataError, join_proble
 from spice.inference.fitting.bayes.density import AloneDensity, PeopleDensity
 from spice.inference.fitting.bayes.posterior import PosteriorResult, posterior_result
 from spice.inference.fitting.bayes.sampling import Settings, Trace, finite_start, import_extra, sample
-from spice.inference.fitting.bayes.whitening import Sites, find_population, find_sites, theta_moments
+from spice.inference.fitting.bayes.whitening import Sites, find_population, find_sites, own_moments
 from spice.inference.fitting.common import population_start
 from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.likelihoods import likelihood_of
@@ -148,7 +148,7 @@ def _population_starts(
     start: Any, model: Any, likelihood: Any, labels: list[Any]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Where the search for a population begins: its means and standard deviations on the unconstrained scale."""
-    usual = theta_moments(model.parameters, Scale(model.parameters))
+    usual = own_moments(model.parameters, Scale(model.parameters))
     first = population_start(start, model, likelihood, labels, usual[1])
     return [first, usual] if start is None else [first]
 
@@ -168,7 +168,7 @@ def _people(
 def _alone(model: Any, likelihood: Any, together: bool) -> list[AloneDensity]:
     """One density of all, or one of each person, scaled by the approximate posterior."""
     scale = Scale(model.parameters)
-    sites: Sites = find_sites(likelihood, scale, *theta_moments(model.parameters, scale), together=together)
+    sites: Sites = find_sites(likelihood, scale, *own_moments(model.parameters, scale), together=together)
     everybody = list(range(len(likelihood.participants)))
     groups = [everybody] if together else [[person] for person in everybody]
     roots = np.linalg.cholesky(sites.covariance)

@@ -17,7 +17,7 @@ NARROW = 0.1  # width times distance in sd, below which a series of the window's
 MOST = 10.0  # sd that a location lies beyond a bound, from which on moments are those of the tail there
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def log_cdf(x):
     """Logarithm of the standard normal's distribution function."""
     if x > FAR:
@@ -27,14 +27,14 @@ def log_cdf(x):
     return -0.5 * x * x - HALF_LOG_2_PI - math.log(-x) + math.log1p(series)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _log_difference(larger, smaller):
     """``log(exp(larger) - exp(smaller))``."""
     d = smaller - larger
     return larger + (math.log(-math.expm1(d)) if d > -0.7 else math.log1p(-math.exp(d)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _log_window(a, b):
     """Logarithm of a standard normal's mass between two numbers."""
     if a > 0.0:
@@ -44,7 +44,7 @@ def _log_window(a, b):
     return math.log(0.5 * (math.erf(b * ROOT_HALF) - math.erf(a * ROOT_HALF)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _edge(a, log_z):
     """The density at a bound over the mass, and ``a`` times it; nothing at infinity."""
     if math.isinf(a):
@@ -53,7 +53,7 @@ def _edge(a, log_z):
     return density, a * density
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def log_mass(m, s, low, high):
     """Logarithm of the probability of a normal distribution between two bounds.
 
@@ -84,7 +84,7 @@ def log_mass(m, s, low, high):
     return value, (at_a - at_b) / s, (a_at_a - b_at_b) / s
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _moments(a, b):
     """Mean and variance of a standard normal between two numbers, and derivatives: by both, then of the variance."""
     log_z = _log_window(a, b)
@@ -103,7 +103,7 @@ def _moments(a, b):
     return q, v, q_a, q_b, v_a, v_b
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def on_theta(kind, m, s, low, high):
     """A normal distribution on the unconstrained scale that is near a truncated one on the natural scale.
 

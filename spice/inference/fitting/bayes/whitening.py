@@ -14,7 +14,7 @@ from spice.equations.priors import Prior
 from spice.inference.fitting.defaults import person_prior, theta_prior
 from spice.inference.fitting.em.guess import Guess
 from spice.inference.fitting.em.m_step import m_step
-from spice.inference.fitting.em.modes import Laplace, Points, climb, climb_from, everybody_at
+from spice.inference.fitting.em.modes import Laplace, Points, climb, climb_from, everybody_at, likeliest
 from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact
@@ -74,7 +74,7 @@ class Sites:
         return cls(flat, flat, square, square, np.zeros(n), np.ones(n))
 
 
-def theta_moments(parameters: "Mapping[str, Parameter]", scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+def own_moments(parameters: "Mapping[str, Parameter]", scale: Scale) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations, on the unconstrained scale, of what people are thought to be like alone."""
     found = []
     for k, parameter in enumerate(parameters.values()):
@@ -227,6 +227,4 @@ def _begin(evaluate: Evaluate, n_units: int, mean: np.ndarray, sd: np.ndarray) -
     """Everybody at the likeliest of a few points of the prior."""
     z = np.random.default_rng(0).normal(size=(N_STARTS, len(mean)))
     z[0] = 0.0
-    group = np.arange(n_units)
-    points, energy = everybody_at(evaluate, z, group, np.tile(mean, (n_units, 1)), np.diag(sd))
-    return points[energy.argmin(0) * n_units + group]
+    return likeliest(*everybody_at(evaluate, z, np.arange(n_units), np.tile(mean, (n_units, 1)), np.diag(sd)))

@@ -235,6 +235,12 @@ def everybody_at(
     return points, points.nll.reshape(len(z), -1) + (z**2).sum(1)[:, None] / 2
 
 
+def likeliest(points: Points, energy: np.ndarray) -> Points:
+    """Of each person the best place of those that `everybody_at` or `climb_from` returns."""
+    n_people = energy.shape[1]
+    return points[energy.argmin(0) * n_people + np.arange(n_people)]
+
+
 def climb_from(
     likelihood: Likelihood,
     z: np.ndarray,

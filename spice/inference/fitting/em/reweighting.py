@@ -28,7 +28,7 @@ FINER = 0.01  # times the tolerance of EM: its plain steps are short where choic
 SLACK = 1e-9  # nats, of rounding
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _weigh(log_weights, largest, power, weights):
     """Weights to a power, in units of the largest, in place; their sum, and how many draws share them."""
     total, squares = 0.0, 0.0
@@ -39,7 +39,7 @@ def _weigh(log_weights, largest, power, weights):
     return total, total * total / squares
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _temper(log_weights, largest, least, weights):
     """The same with the largest power, by bisection, with which ``least`` draws share the weights; their sum."""
     low, high = 0.0, 1.0
@@ -52,7 +52,7 @@ def _temper(log_weights, largest, least, weights):
     return _weigh(log_weights, largest, 0.5 * (low + high), weights)[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit
 def _moments(theta, base, centre, unroot, least, means, covariances, sums, effective):
     """Posterior moments of everybody's draws, in place; ``unroot``: inverse of the population's root.
 

@@ -8,7 +8,7 @@ import numpy as np
 from spice.errors import DataError, join_problems
 from spice.inference.fitting.em.anderson import Extrapolation
 from spice.inference.fitting.em.guess import Guess, Step
-from spice.inference.fitting.em.modes import Laplace, climb, climb_from, everybody_at, skewness_of
+from spice.inference.fitting.em.modes import Laplace, climb, climb_from, everybody_at, likeliest, skewness_of
 from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.em.proposals import Proposal
 from spice.inference.fitting.em.reweighting import Draws, Posterior, refined
@@ -129,7 +129,7 @@ class EM:
                 for person, first in zip(people, places, strict=True)
             ]
             raise DataError(join_problems(f"The likelihood is not finite at the start ({where}) or near it", problems))
-        self.points = points[energy.argmin(0) * len(self.active) + np.arange(len(self.active))]
+        self.points = likeliest(points, energy)
 
     def means(self) -> np.ndarray:
         """What the population predicts of people with data, shape (n_active, n_parameters)."""
@@ -195,15 +195,15 @@ class EM:
 
     def _bettered(self, n_more: int) -> np.ndarray:
         """Seek modes from draws of the population, made wider: too narrow if it missed modes. Whose was bettered."""
-        n_people, z = len(self.active), WIDER * self._rng.normal(size=(n_more, len(self.scale.names)))
+        z = WIDER * self._rng.normal(size=(n_more, len(self.scale.names)))
         where = self.active, self.means(), self.guess.root
         points, energy = climb_from(self.evaluate, z, *where, EXACT, LAST)
-        own, best = self.laplace.energy, energy.argmin(0)
+        own = self.laplace.energy
         lowest = np.minimum(own, energy.min(0))
         self.starts = (np.concatenate([own[None], energy]) < lowest + SAME).mean(0)
         better = own > lowest + SAME
         who = np.flatnonzero(better)
-        self.points.put(who, points[best[who] * n_people + who])
+        self.points.put(who, likeliest(points, energy)[who])
         return better
 
     def posterior(self, seed: int | None, tolerance: float) -> Posterior:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from spice.inference.fitting.bayes.density import AloneDensity, PeopleDensity, effect_sd
-from spice.inference.fitting.bayes.whitening import find_population, find_sites, theta_moments
+from spice.inference.fitting.bayes.whitening import find_population, find_sites, own_moments
 from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import GeneratedLikelihood
@@ -32,7 +32,7 @@ def people(cases, model, regressors=None, whitened=True):
     scale = Scale(model.parameters)
     centred = np.zeros((6, 0)) if regressors is None else regressors - regressors.mean(0)
     sites, _ = find_population(
-        likelihood, scale, [theta_moments(model.parameters, scale)], centred, PopulationPrior(model.parameters)
+        likelihood, scale, [own_moments(model.parameters, scale)], centred, PopulationPrior(model.parameters)
     )
     return PeopleDensity(model.parameters, likelihood, regressors, sites, whitened), likelihood
 
@@ -101,7 +101,7 @@ def test_single_people_and_all_as_one(cases, together, own):
     priors = ({"prior": "beta(2, 5)"}, {"prior": "half_normal(10)"}) if own else ({}, {})
     model, data = cases.rescorla_wagner(*priors), cases.several()
     likelihood, scale = GeneratedLikelihood(model, data, 1), Scale(model.parameters)
-    sites = find_sites(likelihood, scale, *theta_moments(model.parameters, scale), together=together)
+    sites = find_sites(likelihood, scale, *own_moments(model.parameters, scale), together=together)
     group = list(range(6)) if together else [2]
     place = 0 if together else 2
     root = np.linalg.cholesky(sites.covariance[place])
@@ -125,7 +125,7 @@ def test_sites_are_posterior_modes(cases):
     """With a normal prior the slopes of likelihood and prior cancel, and the covariance is the inverse curvature."""
     model = cases.rescorla_wagner()
     likelihood, scale = GeneratedLikelihood(model, cases.several(), 1), Scale(model.parameters)
-    mean, sd = theta_moments(model.parameters, scale)
+    mean, sd = own_moments(model.parameters, scale)
     sites = find_sites(likelihood, scale, mean, sd)
     np.testing.assert_allclose(sites.pull, (sites.theta - mean) / sd**2, atol=0.02)  # a step promises 1e-6 nats
     precision = sites.curvature + np.diag(1 / sd**2)
@@ -137,7 +137,7 @@ def test_curvature_of_sites_is_that_of_the_likelihood(cases, together):
     """By differences over 1e-4: their square times derivatives of fourth order, and rounding errors of 1e-15 / 1e-4."""
     model = cases.rescorla_wagner()
     likelihood, scale = GeneratedLikelihood(model, cases.several(), 1), Scale(model.parameters)
-    sites = find_sites(likelihood, scale, *theta_moments(model.parameters, scale), together=together)
+    sites = find_sites(likelihood, scale, *own_moments(model.parameters, scale), together=together)
     theta = np.repeat(sites.theta, 6, axis=0) if together else sites.theta
     exact = scale.chain(likelihood(scale.natural(theta), np.arange(6)), theta).hessian
     values, vectors = np.linalg.eigh(exact.sum(0, keepdims=True) if together else exact)
