@@ -39,6 +39,8 @@ def read_values(parameters: Mapping[str, Parameter], values: Any) -> np.ndarray:
         raise ConfigError("values must be numbers, one for all participants or one for each.") from None
     if table.ndim != 2 or not np.isfinite(table).all():
         raise ConfigError("values must be finite numbers, one for all participants or one for each.")
+    if not len(table):
+        raise ConfigError("values are of no participant.")
     for name, parameter, column in zip(names, parameters.values(), table.T, strict=True):
         low = -np.inf if parameter.low is None else parameter.low
         high = np.inf if parameter.high is None else parameter.high

@@ -6,9 +6,10 @@ shape, start, low, high, a, b, c, d. With the constant ``start`` the logarithm o
 - `NORMAL`: start - ((x - a) / b)^2 / 2
 - `STUDENT_T`: start - (a + 1) / 2 * log(1 + ((x - b) / c)^2 / a)
 - `LOGNORMAL`: start - log(x) - ((log(x) - a) / b)^2 / 2
-- `POWERS`: start + a * log(x) + b * log(1 - x) - c * x - d / x
+- `POWERS`: start + a * log(x) + b * log(1 - x) - c * x - d / x; with d goes an a
 
-A value elsewhere has the density 0 and derivatives 0.
+Elsewhere, at infinity, and at 0 where log(x) or d / x leads down to no density, it is minus infinity and derivatives
+are 0.
 """
 
 import math
@@ -33,11 +34,11 @@ def log_prior(form, x):
     Returns
     -------
     value, slope, curve : float
-        The logarithm and its first two derivatives by ``x``; outside the support minus infinity, 0, 0.
+        The logarithm and its first two derivatives by ``x``; outside the support minus infinity, 0, 0; NaN of NaN.
     """
     shape, start, a, b, c, d = form[0], form[1], form[4], form[5], form[6], form[7]
     open_at_0 = shape == LOGNORMAL or d != 0.0
-    if not form[2] <= x <= form[3] or (open_at_0 and x == 0.0):
+    if x < form[2] or x > form[3] or math.isinf(x) or (open_at_0 and x == 0.0):
         return -math.inf, 0.0, 0.0
     if shape == NORMAL:
         z = (x - a) / b
@@ -53,12 +54,11 @@ def log_prior(form, x):
         return start - log_x - 0.5 * z * z, -(1.0 + z / b) / x, (1.0 + (z - 1.0 / b) / b) / (x * x)
     value, slope, curve = start - c * x, -c, 0.0
     if a != 0.0:
-        value, slope, curve = value + a * math.log(x), slope + a / x, curve - a / (x * x)
+        pole = d / x if d != 0.0 else 0.0
+        value, slope, curve = value + a * math.log(x) - pole, slope + (a + pole) / x, -(a + 2.0 * pole) / (x * x)
     if b != 0.0:
         rest = 1.0 - x
         value, slope, curve = value + b * math.log(rest), slope - b / rest, curve - b / (rest * rest)
-    if d != 0.0:
-        value, slope, curve = value - d / x, slope + d / (x * x), curve - 2.0 * d / (x * x * x)
     return value, slope, curve
 
 

@@ -1,9 +1,10 @@
-"""Families of prior distributions: what their arguments are called, where they have mass, their numbers."""
+"""Families of prior distributions: what their arguments are called, where they have mass, their densities."""
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from spice.equations.normal_mass import HALF_LOG_2_PI, log_normal_mass
 from spice.errors import ConfigError
 
 INF = math.inf
@@ -56,7 +57,6 @@ FAMILIES = {
     "truncated_normal": Family(("mean", "sd", "low", "high"), None, {"low": -INF, "high": INF}),
 }
 NORMAL, STUDENT_T, LOGNORMAL, POWERS = range(4)  # shapes of densities, see `spice.equations.densities`
-HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def shape_of(family: str, arguments: tuple[float, ...], support: tuple[float, float]) -> tuple[float, ...]:
@@ -87,13 +87,3 @@ def shape_of(family: str, arguments: tuple[float, ...], support: tuple[float, fl
 
 def _start_of_t(df: float, scale: float) -> float:
     return math.lgamma(0.5 * (df + 1)) - math.lgamma(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
-
-
-def log_normal_mass(low: float, high: float) -> float:
-    """Logarithm of a standard normal's probability between two numbers, precise in both tails."""
-    a, b = low / math.sqrt(2.0), high / math.sqrt(2.0)
-    if a > 0.0:
-        return math.log(0.5 * (math.erfc(a) - math.erfc(b)))
-    if b < 0.0:
-        return math.log(0.5 * (math.erfc(-b) - math.erfc(-a)))
-    return math.log(0.5 * (math.erf(b) - math.erf(a)))

@@ -69,8 +69,9 @@ def _telling_sessions(trials: ModelTrials) -> list[int]:
     """The first ones, and those in which conditions, levels or offers differ from all trials before."""
     n_sessions, n_trials = trials.kind.shape
     columns = [trials.kind, *np.moveaxis(trials.offered, -1, 0), *np.moveaxis(trials.inputs, -1, 0)]
-    table = pd.DataFrame({k: column.ravel() for k, column in enumerate(columns)})
-    levels = [k for k in table if 1 < table[k].nunique() <= LEVELS]
+    varying = [column.ravel() for column in columns if (column != column.ravel()[:1]).any()]
+    table = pd.DataFrame(dict(enumerate(varying)), index=range(trials.kind.size))
+    levels = [k for k in table if table[k].nunique() <= LEVELS]
     new = ~table[levels].duplicated().to_numpy() if levels else np.zeros(len(table), bool)
     telling = np.flatnonzero(new.reshape(n_sessions, n_trials).any(1))
     return sorted({*range(min(SESSIONS, n_sessions)), *telling.tolist()})

@@ -3,6 +3,7 @@
 import ast
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Prior:
     arguments: tuple[float, float, float, float]
     text: str = field(default="", compare=False)
 
-    @property
+    @cached_property
     def form(self) -> tuple[float, ...]:
         """Eight numbers for compiled code, see `spice.equations.densities`."""
         shape, start, *numbers = shape_of(self.family, self.arguments, self.support)
@@ -239,6 +240,12 @@ def _check_mass(prior: Prior) -> None:
         nearest = min(max(mean, low), high)
         if abs(nearest - mean) / sd > 30:  # beyond, the mass is no floating-point number
             raise ConfigError(f"it has no mass between {low:g} and {high:g}: they are more than 30 sd from its mean.")
+    try:
+        finite = all(map(math.isfinite, prior.form[4:])) and math.isfinite(prior.form[1])
+    except (ArithmeticError, ValueError):
+        finite = False
+    if not finite:
+        raise ConfigError("its density is no floating-point number: its arguments are too large, too small or too far.")
 
 
 def _truncated_normal(mean: float, sd: float, low: float, high: float, u: Any) -> Any:

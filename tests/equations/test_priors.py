@@ -95,6 +95,20 @@ def test_at_the_edges_of_the_support():
     assert read_prior("uniform(0, 4)").log_density(4.0) == pytest.approx(-np.log(4))
 
 
+@pytest.mark.parametrize("text", PRIORS)
+def test_at_infinity_there_is_nothing_and_nan_stays(text):
+    value, slope, curve = read_prior(text).derivatives([-np.inf, np.inf])
+    assert (value == -np.inf).all() and (slope == 0).all() and (curve == 0).all()
+    assert np.isnan(read_prior(text).log_density(np.nan))
+
+
+def test_an_inverse_gamma_near_0():
+    """No difference of infinities, and no digits lost near the mode, at scale / (shape + 1)."""
+    value, slope, curve = read_prior("inverse_gamma(2, 3)").derivatives([1e-300, 5e-324])
+    assert (value < -1e299).all() and (slope == np.inf).all() and (curve == -np.inf).all()
+    assert read_prior("inverse_gamma(2, 3)").derivatives(1 - 1e-9)[1] == pytest.approx(3e-9, rel=1e-6)
+
+
 def test_compiled_code_carries_any_prior():
     @njit
     def total(forms, x):
@@ -108,6 +122,11 @@ def test_compiled_code_carries_any_prior():
     forms = np.array([prior.form for prior in priors])
     expected = sum(reference.logpdf(value) for reference, value in zip(PRIORS.values(), x, strict=True))
     assert total(forms, x) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["truncated_normal(5, 1e20, 0, 1)", "truncated_normal(0, 1e15, 0, 1)"])
+def test_a_normal_much_wider_than_its_bounds_is_flat(text):
+    np.testing.assert_allclose(read_prior(text).log_density([0.0, 0.3, 1.0]), 0.0, atol=1e-12)
 
 
 def test_shapes_and_pickles():
@@ -145,6 +164,9 @@ def test_shapes_and_pickles():
         ("uniform(1, 1)", "low must be less than high"),
         ("uniform(0, inf)", "low and high must be finite"),
         ("truncated_normal(0, 1, 50, 60)", "no mass between 50 and 60"),
+        ("truncated_normal(0, 1e299, 1e-30, 2e-30)", "its density is no floating-point number"),
+        ("gamma(mean=1, sd=1e-153)", "its density is no floating-point number"),
+        ("beta(mean=0.5, sd=1e-154)", "its density is no floating-point number"),
     ],
 )
 def test_what_is_refused(text, message):

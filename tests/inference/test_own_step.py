@@ -208,6 +208,7 @@ def test_an_agent_plays_a_task():
         ({"values": {"alpha": 0.1, "beta": 1, "gamma": 1}}, "have 'gamma'"),
         ({"values": {"alpha": [0.1, 0.2], "beta": [1, 2, 3]}}, "one for each"),
         ({"values": {"alpha": np.nan, "beta": 1}}, "finite"),
+        ({"values": {"alpha": [], "beta": []}}, "of no participant"),
         ({"values": {"alpha": 0.1, "beta": 1}, "rule": "sample"}, "no hidden variable"),
     ],
 )

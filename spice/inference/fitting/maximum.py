@@ -118,7 +118,7 @@ def laplace_evidence(target: Target, theta: np.ndarray, people: np.ndarray) -> n
 
 def _evidence(target: Target, found: Optima, people: np.ndarray) -> np.ndarray:
     density = Target(target.likelihood, target.parameters, "density")
-    if (density.forms == target.forms).all():  # no prior has a Jacobian
+    if (density.adds == target.adds).all():  # no prior has a Jacobian
         curvature = curvature_of(target.scale, found.theta, found.rows.hessian, np.isinf(found.theta))
         return np.where(found.converged, laplace(found.rows.value, curvature), np.nan)
     # beyond, towards bounds, a mode on the natural scale may be far from that of the density, but need not be

@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
 
 @njit
-def _add_priors(kinds, low, high, forms, densities, theta, x, first, second, value, gradient, hessian, natural):
+def _add_priors(kinds, low, high, adds, densities, theta, x, first, second, value, gradient, hessian, natural):
     """From derivatives by natural values those by ``theta``, and priors, in place.
 
     A parameter at its bound (``theta`` infinite) moves nothing; a prior whose density is infinite there is left out.
@@ -59,9 +59,9 @@ def _add_priors(kinds, low, high, forms, densities, theta, x, first, second, val
                 hessian[i, j, k] *= first[i, j] * first[i, k]
         for k in range(n):
             held = math.isinf(theta[i, k])
-            if forms[k] == ON_NATURAL or forms[k] == AS_DENSITY:
+            if adds[k] == ON_NATURAL or adds[k] == AS_DENSITY:
                 v, slope, curve = log_prior(densities[k], x[i, k])
-                if v < math.inf:
+                if v != math.inf:
                     value[i] -= v
                 natural[i, k] -= slope
                 if not held:
@@ -73,13 +73,13 @@ def _add_priors(kinds, low, high, forms, densities, theta, x, first, second, val
                     hessian[i, k, j] = 0.0
             else:
                 hessian[i, k, k] += natural[i, k] * second[i, k]
-            if forms[k] == AS_DENSITY:
+            if adds[k] == AS_DENSITY:
                 v, slope, curve = log_jacobian_of(kinds[k], low[k], high[k], theta[i, k])
                 value[i] -= v
                 if not held:
                     gradient[i, k] -= slope
                     hessian[i, k, k] -= curve
-            elif forms[k] == ON_UNCONSTRAINED:
+            elif adds[k] == ON_UNCONSTRAINED:
                 v, slope, curve = log_prior(densities[k], theta[i, k])
                 value[i] -= v
                 if not held:
@@ -155,7 +155,7 @@ class Target:
                 found.append((NOTHING if priors == "none" else ON_UNCONSTRAINED, default))
             else:
                 found.append((AS_DENSITY if priors == "density" else ON_NATURAL, own))
-        self.forms = np.array([form for form, _ in found], dtype=np.int64)
+        self.adds = np.array([what for what, _ in found], dtype=np.int64)
         self._densities = np.array([prior.form for _, prior in found], dtype=float).reshape(-1, 8)
 
     def __call__(self, theta: Any, group: np.ndarray | None = None) -> Rows:
@@ -186,7 +186,7 @@ class Target:
         value, natural = nll.copy(), np.empty_like(gradient)
         scale = self.scale
         with np.errstate(all="ignore"):
-            prior = (self.forms, self._densities)
+            prior = (self.adds, self._densities)
             rows = (theta, x, first, second, value, gradient, hessian, natural)
             _add_priors(scale.kinds, scale.low, scale.high, *prior, *rows)
             if self.normal is not None:

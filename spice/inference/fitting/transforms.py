@@ -133,8 +133,10 @@ class Scale:
     def unconstrained(self, x: Any) -> np.ndarray:
         """Values on the unconstrained scale, of the shape of ``x``: infinite at a bound, NaN beyond."""
         rows, shape = self._rows(x)
-        bounds = zip(self.kinds, self.low, self.high, rows.T, strict=True)
-        return np.reshape([unconstrained_of(*of_one) for of_one in bounds], rows.T.shape).T.reshape(shape)
+        found = np.empty_like(rows)
+        for k, bounds in enumerate(zip(self.kinds, self.low, self.high, strict=True)):
+            found[:, k] = unconstrained_of(*bounds, rows[:, k])
+        return found.reshape(shape)
 
     def derivatives(self, theta: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Natural values and their first two derivatives by ``theta``, each of its shape."""

@@ -33,6 +33,14 @@ def test_derivatives_of_targets(tools, bandit, priors):
     np.testing.assert_allclose(first[1], found.gradient, rtol=1e-10)
 
 
+@pytest.mark.parametrize("prior", ["gamma(2, 3)", "inverse_gamma(2, 3)"])
+def test_a_value_that_overflows_is_no_mode(tools, bandit, prior):
+    model = tools.rescorla_wagner({"prior": "beta(2, 3)"}, {"prior": prior})
+    likelihood = likelihood_of(model, tools.dataset_of([bandit]))
+    for priors in ("mode", "density"):
+        assert Target(likelihood, model.parameters, priors)(np.array([[0.3, 720.0]])).value[0] == np.inf
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 def test_newton_steps(n):
     """The inverse of the curvature's size times the slope, shortened axis by axis; nothing that is held moves."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from spice.equations.caching import njit
 from spice.equations.densities import log_prior
-from spice.inference.fitting.bayes.truncated import HALF_LOG_2_PI, log_mass, on_theta
+from spice.equations.normal_mass import HALF_LOG_2_PI
+from spice.inference.fitting.bayes.truncated import log_mass, on_theta
 from spice.inference.fitting.transforms import log_jacobian_of, natural_of
 
 # of a row of numbers: 0 kind, 1 low, 2 high of a transform; 3 to 10 the form of a prior; 11 a flag

@@ -8,40 +8,13 @@ Balakrishnan 1994, Continuous univariate distributions, section 13.10.1).
 import math
 
 from spice.equations.caching import njit
+from spice.equations.normal_mass import HALF_LOG_2_PI, NARROW, log_normal_mass
 from spice.inference.fitting.transforms import ABOVE, BELOW, FREE
 
-HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
-ROOT_HALF = math.sqrt(0.5)
-FAR = -30.0  # below, the tail's asymptotic series is exact to rounding
-NARROW = 0.1  # width times distance in sd, below which a series of the window's width is exact to rounding
 MOST = 10.0  # sd that a location lies beyond a bound, from which on moments are those of the tail there
 
 
-@njit
-def log_cdf(x):
-    """Logarithm of the standard normal's distribution function."""
-    if x > FAR:
-        return math.log(0.5 * math.erfc(-x * ROOT_HALF))
-    r = 1.0 / (x * x)
-    series = -r * (1.0 - 3.0 * r * (1.0 - 5.0 * r * (1.0 - 7.0 * r)))
-    return -0.5 * x * x - HALF_LOG_2_PI - math.log(-x) + math.log1p(series)
-
-
-@njit
-def _log_difference(larger, smaller):
-    """``log(exp(larger) - exp(smaller))``."""
-    d = smaller - larger
-    return larger + (math.log(-math.expm1(d)) if d > -0.7 else math.log1p(-math.exp(d)))
-
-
-@njit
-def _log_window(a, b):
-    """Logarithm of a standard normal's mass between two numbers."""
-    if a > 0.0:
-        return _log_difference(log_cdf(-a), log_cdf(-b))
-    if b < 0.0:
-        return _log_difference(log_cdf(b), log_cdf(a))
-    return math.log(0.5 * (math.erf(b * ROOT_HALF) - math.erf(a * ROOT_HALF)))
+_log_window = njit(log_normal_mass)
 
 
 @njit
@@ -71,14 +44,12 @@ def log_mass(m, s, low, high):
     """
     a, b = (low - m) / s, (high - m) / s
     w, c = b - a, 0.5 * (a + b)
+    value = _log_window(a, b)
     if w * (1.0 + abs(c)) < NARROW:
         w2, c2 = w * w, c * c
-        value = math.log(w) - 0.5 * c2 - HALF_LOG_2_PI + w2 * (c2 - 1.0) / 24.0
-        value += w2 * w2 * (1.0 / 1440.0 - c2 / 720.0 - c2 * c2 / 2880.0)
         by_c = -c + w2 * c / 12.0 - w2 * w2 * c * (c2 / 720.0 + 1.0 / 360.0)
         by_w = 1.0 / w + w * (c2 - 1.0) / 12.0 + 4.0 * w * w2 * (1.0 / 1440.0 - c2 / 720.0 - c2 * c2 / 2880.0)
         return value, -by_c / s, -(c * by_c + w * by_w) / s
-    value = _log_window(a, b)
     at_a, a_at_a = _edge(a, value)
     at_b, b_at_b = _edge(b, value)
     return value, (at_a - at_b) / s, (a_at_a - b_at_b) / s
