@@ -93,7 +93,9 @@ def _states(model: "SymbolicModel") -> Iterator[str]:
             yield f"the shown input {name!r} has {levels!r} levels; give a whole number, or None for numbers."
     for name, state in model.states.items():
         for entry in state.by:
-            if not model.shown.get(entry):
+            if entry in model.shown and model.shown[entry] is None:
+                yield f"the state {name!r} is by {entry!r}, of which shown says no number of levels: give it there."
+            elif not model.shown.get(entry):
                 near = did_you_mean(entry, list(model.shown))
                 yield f"the state {name!r} is by {entry!r}, which is no shown input with levels{near}."
 
@@ -123,7 +125,15 @@ def _unknown(place: str, expressions: Iterable[sympy.Basic], known: list[str]) -
 
 def _conditions(model: "SymbolicModel") -> Iterator[str]:
     """Conditions are about the data alone: those of updates about their trial, those of choices about what is shown."""
-    yield from _unknown("when", model.conditions, [*model.inputs, *model.shown, "reward"])
+    of_data = [*model.inputs, *model.shown, "reward"]
+    others = {*SIGNALS, *model.states, *model.parameters, *model.let} - {*of_data}
+    read = {s.name for when in model.conditions for s in when.free_symbols}
+    for name in sorted(read & others):
+        yield (
+            f"{name!r} cannot be read by when, which is about the data ({', '.join(of_data)}): write the condition "
+            "into the expression, as where(condition, a, b)."
+        )
+    yield from _unknown("when", model.conditions, [*of_data, *others])
     for given in (model.logits, model.probabilities):
         if isinstance(given, dict):
             for name in sorted({s.name for when in given for s in when.free_symbols} & set(model.inputs)):

@@ -9,12 +9,24 @@ from spice.equations.parsing import InCell, OverActions, symbol
 
 
 def without_kinks(expression: sympy.Expr) -> sympy.Expr:
-    """The same with min, max, abs and sign as cases, whose derivatives are those of each case."""
+    """The same with min, max, abs and sign as cases, whose derivatives are those of each case, and powers of 0 as 0.
+
+    A power's slope at 0 is infinite or not known (``0**rho`` by rho is 0 times log 0), but where a base is 0, it mostly
+    is so whatever the parameters are: no reward, a value that has not been learned yet.
+    """
     real = {entry: sympy.Symbol(entry.name, real=True) for entry in expression.free_symbols}
     found = expression.xreplace(real).rewrite((sympy.Min, sympy.Max, sympy.Abs, sympy.sign), sympy.Piecewise)
     # a condition that is itself one of two, which arrays would make numbers
     found = found.replace(sympy.ITE, lambda c, yes, no: sympy.Or(sympy.And(c, yes), sympy.And(sympy.Not(c), no)))
+    found = found.replace(sympy.Pow, _power)
     return found.xreplace({entry: plain for plain, entry in real.items()})
+
+
+def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    power = base**exponent
+    if exponent.is_integer or exponent.is_nonpositive or base.is_nonzero:
+        return power
+    return sympy.Piecewise((0, sympy.And(sympy.Eq(base, 0), exponent > 0)), (power, True))
 
 
 def over_actions_inside_out(

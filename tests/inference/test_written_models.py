@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from spice.equations import Parameter, State, SymbolicModel
 from spice.equations.evaluate import run_symbolic
@@ -184,6 +185,38 @@ def test_derivatives_are_those_of_differences(name):
         above, below = likelihood(values + step), likelihood(values - step)
         slope = (total(model, dataset, values + step) - total(model, dataset, values - step)) / (2 * h)
         np.testing.assert_allclose(found.gradient[:, k], slope, rtol=1e-6, atol=1e-6)
+        curve = (above.gradient - below.gradient) / (2 * h)
+        np.testing.assert_allclose(found.hessian[:, k], curve, rtol=1e-6, atol=1e-6 * np.abs(found.hessian).max())
+
+
+@pytest.mark.parametrize(
+    ("update", "logits"),
+    [
+        ("q + alpha * (reward**rho - q)", "beta * q"),
+        ("q + alpha * (where(reward >= 0.5, (reward - 0.5)**rho, -2 * (0.5 - reward)**rho) - q)", "beta * q"),
+        ("q + alpha * (reward - q)", "beta * q**rho"),
+        ("q + alpha * (reward - q)", "beta * sqrt(q) * rho"),
+        ("q + alpha * abs(reward - q)**(rho + 0.5)", "beta * q"),
+    ],
+)
+def test_powers_of_0_have_slopes(update, logits):
+    """Utilities of no reward, values before anything is learned: 0 whatever the parameters are."""
+    model = SymbolicModel(
+        states={"q": State()},
+        updates=[("q", "chosen", update)],
+        logits=logits,
+        parameters=parameters(alpha=0.3, beta=2.0, rho=0.7),
+    )
+    dataset = data(2)
+    first = slice(2, 4)  # of the columns: rewards
+    dataset.xs[..., first] = torch.where(dataset.xs[..., first] < 0.5, 0.0, dataset.xs[..., first])
+    likelihood, values, h = GeneratedLikelihood(model, dataset, 1), some_values(model), 1e-5
+    found = likelihood(values)
+    np.testing.assert_allclose(found.nll, total(model, dataset, values), rtol=1e-12)
+    for k in range(3):
+        step = h * np.eye(3)[k]
+        above, below = likelihood(values + step), likelihood(values - step)
+        np.testing.assert_allclose(found.gradient[:, k], (above.nll - below.nll) / (2 * h), rtol=1e-6, atol=1e-6)
         curve = (above.gradient - below.gradient) / (2 * h)
         np.testing.assert_allclose(found.hessian[:, k], curve, rtol=1e-6, atol=1e-6 * np.abs(found.hessian).max())
 

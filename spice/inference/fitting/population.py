@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from spice.errors import DataError, did_you_mean, first_of, join_problems
+from spice.inference.fitting.summary import number
 from spice.inference.fitting.uncertainty import Errors, standardised
 from spice.resources.arguments import in_words
 
@@ -206,7 +207,10 @@ class Population:
         """Means, spreads and effects of regressors with standard errors, as text."""
         table = self.mean.to_frame("mean")
         table["se"], table["sd"], table["sd_se"], table["typical"] = self.mean_se, self.sd, self.sd_se, self.typical
-        lines = ["population (unconstrained scale; typical on the natural scale)", table.round(3).to_string()]
+        lines = [
+            "population (unconstrained scale; typical on the natural scale)",
+            table.apply(lambda column: column.map(number)).to_string(),
+        ]
         if len(self.sd) > 1:
             lines += ["correlations of people", self.correlation.round(2).to_string()]
         for name in self.coefficients.index[1:]:

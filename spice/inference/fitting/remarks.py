@@ -67,6 +67,10 @@ def remarks_on(
         curvature = curvature_of(target.scale, found.theta, found.rows.hessian, at_bound)
     bound = np.where(ran > 0, target.scale.high, target.scale.low)
     endless = (ran != 0) & np.isinf(bound)
+    # a standard error of so many logits, logarithms, or times the number itself
+    unit = np.where(target.scale.kinds == FREE, np.maximum(np.abs(found.theta), 1.0), 1.0)
+    with np.errstate(invalid="ignore"):
+        hardly = (curvature.errors > FAR * unit) & (n_scored > 0)[:, None]
     values = target.scale.natural(found.theta)
     converged = found.converged & ~curvature.saddle & ~endless.any(1)
     names = np.array(target.scale.names, dtype=object)
@@ -76,6 +80,7 @@ def remarks_on(
         (found.converged & curvature.saddle, ["the likelihood rises in a direction from there: try other starts"]),
         _about("at a bound", at_bound & ~endless, names),
         _about("runs to infinity", endless, names),
+        _about("hardly identified", hardly & ~at_bound, names),
         _about("not identified", curvature.lost & ~at_bound & (n_scored > 0)[:, None], names),
         (n_scored == 1, ["there is one scored choice"]),
         ((n_chosen == 1) & (n_scored > 1), ["only one option was ever chosen"]),

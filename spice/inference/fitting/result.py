@@ -161,7 +161,7 @@ class FitResult:
         ]
         if found:
             warnings.warn(
-                f"the search for intervals came upon better optima than the estimates of {len(found)} participants: "
+                f"the search for intervals came upon better optima than the estimates of {len(found)} participant(s): "
                 f"{first_of(found)}. Their intervals are around these; fit with more n_starts=.",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -245,6 +245,17 @@ class FitResult:
         ConfigError
             If the method gives one estimate, no draws.
         """
+        self._needs_draws()
+
+    def loo(self, *_: Any, **__: Any) -> Any:
+        """Expected log predictive density, choices left out one by one; as `to_arviz` only of methods that draw."""
+        self._needs_draws()
+
+    def waic(self, *_: Any, **__: Any) -> Any:
+        """Widely applicable information criterion; as `to_arviz` only of methods that draw."""
+        self._needs_draws()
+
+    def _needs_draws(self) -> None:
         from spice.errors import ConfigError
 
         raise ConfigError(f'method "{self.method}" gives no draws of a posterior: fit with method="nuts".')

@@ -87,6 +87,11 @@ def select_models(evidences: Any, criterion: str = "evidence") -> ModelSelection
         If there are fewer than two models, fits have no evidences for people, or they are of different methods.
     DataError
         If evidences are missing or infinite, or fits are of different people or choices.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Where a fit has not converged.
     """
     import pandas as pd
 
@@ -142,6 +147,11 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
     if problems:
         raise error(join_problems("The fits cannot be compared", problems))
     scored = first[1].n_trials > 0  # people without choices say nothing of models
+    for name, fit in fits.items():
+        people = list(scored.index[scored & ~fit.converged.to_numpy(bool)])
+        if people:
+            text = f"{name!r} has not converged for {_some(people)}: what is compared there is no optimum's."
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
     return pd.DataFrame(columns)[scored]
 
 

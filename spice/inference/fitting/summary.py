@@ -110,15 +110,22 @@ def _predictions(result: "FitResult", n_trials: int) -> list[str]:
         f"(chance {1 / n_actions:.4f})"
     ]
     if result.aic is not None and result.bic is not None:
-        lines.append(f"AIC {np.nansum(result.aic):,.2f}, BIC {np.nansum(result.bic):,.2f}{_sums(result.aic)}")
+        lines.append(f"AIC {_total(result.aic)}, BIC {_total(result.bic)}{_sums(result.aic)}")
     if result.log_evidence is not None:
         sums, how = _sums(result.log_evidence), EVIDENCE.get(result.method, "Laplace approximation")
-        lines.append(f"log evidence {np.nansum(result.log_evidence):,.2f} ({how}){sums}")
+        lines.append(f"log evidence {_total(result.log_evidence)} ({how}){sums}")
     return lines
 
 
+def _total(values: Any) -> str:
+    return f"{np.nansum(values):,.2f}" if np.isfinite(values).any() else "not known"
+
+
 def _sums(values: Any) -> str:
-    return ", summed over participants" if np.size(values) > 1 else ""
+    n, known = np.size(values), int(np.isfinite(values).sum())
+    if n == 1 or not known:
+        return ""
+    return ", summed over participants" + (f" ({known} of {n}; of the others it is not known)" if known < n else "")
 
 
 def _convergence(result: "FitResult") -> list[str]:

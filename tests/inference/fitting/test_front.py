@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -151,6 +152,28 @@ def test_settings_that_em_does_not_have(tools, data):
 def test_draws_are_for_methods_that_draw(result):
     with pytest.raises(ConfigError, match='method "mle" gives no draws of a posterior: fit with method="nuts"'):
         result.to_arviz()
+    for criterion in (result.loo, result.waic):
+        with pytest.raises(ConfigError, match="gives no draws of a posterior"):
+            criterion()
+
+
+def test_a_summary_adds_up_what_is_known(tools, data):
+    found = fit(tools.rescorla_wagner(), data, method="map")
+    evidence = found.log_evidence.copy()
+    evidence.iloc[0] = np.nan
+    some = dataclasses.replace(found, log_evidence=evidence).summary()
+    assert f"log evidence {evidence.sum():,.2f} (Laplace approximation), summed over participants (2 of 3; of" in some
+    none = dataclasses.replace(found, log_evidence=evidence * np.nan).summary()
+    assert "log evidence not known (Laplace approximation)\n" in none
+
+
+def test_an_estimate_far_out_with_a_huge_error_is_no_clear_one(tools):
+    """Forty right choices and one wrong one at the start: beta is somewhere above 10."""
+    choices = np.r_[0, 1, np.zeros(40, int)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = fit(tools.rescorla_wagner(), tools.dataset_of([(choices, 1.0 - choices)]))
+    assert found.reason.iloc[0] != "converged"
 
 
 # ---------------------------------------------------------------------- arguments

@@ -254,6 +254,10 @@ def test_models_are_selected_from_fits():
     pd.testing.assert_series_equal(found.protected, select_models(table).protected)
     assert list(found.assignments.index) == ["p0", "p1", "p2", "p3"]  # the last made no choice
     assert found.assignments.loc["p3", "fair"] > 0.5 > found.assignments.loc["p0", "fair"]
+    unsure = coin(counts, n_trials, True)
+    unsure.converged["p1"] = False
+    with pytest.warns(ConvergenceWarning, match="'free' has not converged for participant p1"):
+        select_models(fits | {"free": unsure}, criterion="bic")
     fits["free"] = coin(counts, n_trials + 1, True)
     with pytest.raises(DataError, match="'fair' and 'free' are of different numbers of choices"):
         select_models(fits, criterion="bic")

@@ -10,7 +10,7 @@ import torch
 from spice.errors import ConfigError, ConvergenceWarning, DataError, join_problems
 from spice.inference.fitting.bayes.density import AloneDensity, PeopleDensity
 from spice.inference.fitting.bayes.posterior import PosteriorResult, posterior_result
-from spice.inference.fitting.bayes.sampling import Settings, Trace, finite_start, import_extra, sample
+from spice.inference.fitting.bayes.sampling import Settings, Trace, finite_start, import_extra, is_finite, sample
 from spice.inference.fitting.bayes.whitening import Sites, find_population, find_sites, own_moments
 from spice.inference.fitting.common import population_start
 from spice.inference.fitting.em.population_prior import PopulationPrior
@@ -210,14 +210,17 @@ def _check_starts(densities: Sequence[Any], likelihood: Any, dataset: DatasetRNN
     problems = []
     for density in densities:
         point = finite_start(density, np.random.default_rng(0))
-        if np.isfinite(density(point)[0]):
+        if is_finite(density(point)):
             continue
         for person, values in zip(density.group, density.people(point), strict=True):
-            nll = likelihood.gradient(values[None], np.array([person]))[0]
+            nll, gradient = likelihood.gradient(values[None], np.array([person]))
+            at = ", ".join(f"{name} = {value:.4g}" for name, value in zip(density.names, values, strict=True))
             if not np.isfinite(nll[0]):
                 first = first_bad_trial(likelihood, dataset, values[None], person)
-                at = ", ".join(f"{name} = {value:.4g}" for name, value in zip(density.names, values, strict=True))
                 problems.append(f"participant {labels[person]}{first}, with {at}.")
+            elif not np.isfinite(gradient).all():
+                by = [name for name, slope in zip(density.names, gradient[0], strict=True) if not np.isfinite(slope)]
+                problems.append(f"participant {labels[person]}: its slope by {', '.join(by)}, with {at}.")
     if problems:
         title = "The log-likelihood is not finite at the start (give bounds, or priors with their mass elsewhere)"
         raise DataError(join_problems(title, problems[:10]))

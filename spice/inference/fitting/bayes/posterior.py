@@ -231,7 +231,7 @@ def posterior_result(
     draws = np.stack([posterior[name].reshape(-1, len(rows)) for name in names], axis=-1)
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     mean = draws.mean(0)
-    made = tables(rows, names, mean, draws.std(0, ddof=1), np.zeros(mean.shape, bool))
+    made = tables(rows, names, mean, _sd(draws), np.zeros(mean.shape, bool))
     diagnostics = _diagnostics(posterior, labels, regressors)
     everybody = np.repeat(mean, len(labels), axis=0) if pooling == "complete" else mean
     index = pd.Index(labels, name="participant")
@@ -305,6 +305,11 @@ def _diagnostics(posterior: Mapping[str, np.ndarray], labels: Sequence[Any], reg
             if _comparable(draws.shape[0] if name == "r_hat" else 2, draws.shape[1]):
                 found[name] = np.asarray(call(data)["x"])
     return pd.DataFrame(found, index=names)
+
+
+def _sd(draws: np.ndarray) -> np.ndarray:
+    """Standard deviations over the first axis; NaN of one draw."""
+    return draws.std(0, ddof=1) if len(draws) > 1 else np.full(draws.shape[1:], np.nan)
 
 
 def _comparable(n_chains: int, n_draws: int) -> bool:

@@ -139,12 +139,17 @@ def sample(density: "Density", settings: Settings) -> Trace:
 
 
 def finite_start(density: "Density", rng: np.random.Generator) -> np.ndarray:
-    """A point at which the density is finite; the last one tried if there seems to be none."""
+    """A point at which the density and its gradient are finite; the last one tried if there seems to be none."""
     for _ in range(TRIES):
         point = density.start(rng)
-        if np.isfinite(density(point)[0]):
+        if is_finite(density(point)):
             break
     return point
+
+
+def is_finite(found: tuple[float, np.ndarray]) -> bool:
+    """Whether a density and its gradient are finite."""
+    return bool(np.isfinite(found[0]) and np.isfinite(found[1]).all())
 
 
 def _trace(draws: list[Any], statistics: list[Any], ndim: int, settings: Settings) -> Trace:

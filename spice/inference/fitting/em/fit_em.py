@@ -130,8 +130,9 @@ def fit_em(
             "EM cannot go on: what mean_prior= and sd_prior= say is so narrow that no step can be computed; give wider "
             'ones, write a number in the place of the parameter, or use pooling="complete".'
         ) from None
-    warn(em, tolerance, max_iterations, labels, stacklevel=6)  # who called fit
-    return _result(em, posterior, design, n_trials)
+    found = _result(em, posterior, design, n_trials)
+    warn(em, found.population.mean_se.to_numpy(), tolerance, max_iterations, labels, stacklevel=6)  # who called fit
+    return found
 
 
 def _without_priors(scale: Scale) -> dict[str, Any]:

@@ -12,16 +12,19 @@ from spice.inference.fitting.em.steps import FEW
 
 ONE = 1e-7  # relative singular value below which a combination of parameters changes no choice at all
 PART = 0.1  # of such a combination, from which on a parameter is named
+KNOWN = 1.0  # standard error of a mean on the unconstrained scale, below which the choices tell it
 EDGE = 4.0  # standard deviations of the default prior, beyond which a mean has run to a bound
 
 
-def warn(em: Any, tolerance: float, max_iterations: int, labels: Sequence[Any], stacklevel: int) -> None:
+def warn(
+    em: Any, mean_se: np.ndarray, tolerance: float, max_iterations: int, labels: Sequence[Any], stacklevel: int
+) -> None:
     """Say what did not converge, for whom, and what the choices do not tell."""
     found: list[tuple[type[Warning], str]] = [
         (ConvergenceWarning, _unsettled(em, tolerance, max_iterations)),
         (ConvergenceWarning, _unsure(em, labels)),
     ]
-    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *_at_edges(em))]
+    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *_at_edges(em, mean_se))]
     for category, text in found:
         if text:
             warnings.warn(text, category, stacklevel=stacklevel)
@@ -74,10 +77,11 @@ def _indistinct(em: Any) -> list[str]:
     ]
 
 
-def _at_edges(em: Any) -> list[str]:
+def _at_edges(em: Any, mean_se: np.ndarray) -> list[str]:
     """Bounded parameters of which the choices tell no more than that everybody is near a bound."""
     theta, bounded = em.means().mean(0), np.isfinite(em.scale.low) | np.isfinite(em.scale.high)
     far = bounded & (np.abs(theta - em.prior.usual) > EDGE * np.sqrt(em.prior.wide))
+    far &= ~(mean_se < KNOWN)  # else it is known where it is: an inverse temperature where rewards are in the thousands
     values = em.scale.natural(theta[None])[0]
     return [
         f"the population's mean of {em.scale.names[k]} ran to {values[k]:.3g}: the choices say only that everybody's "

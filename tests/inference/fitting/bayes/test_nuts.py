@@ -243,6 +243,17 @@ def test_without_any_draw_an_interrupt_is_one(small, monkeypatch):
         small("none")
 
 
+def test_a_start_without_slopes_is_named(small, cases):
+    class Kinked(cases.Bowls):
+        def gradient(self, values, group=None):
+            nll, gradient = super().gradient(values, group)
+            return nll, np.where((np.asarray(group) == 1)[:, None] & [False, True], np.nan, gradient)
+
+    likelihood = Kinked(["alpha", "beta"], [[0.5, 2.0]] * 3, [0.1, 0.5])
+    with pytest.raises(DataError, match=r"not finite at the start.*participant bob: its slope by beta, with alpha = "):
+        small("none", cases.several(3, labels=["ann", "bob", "cy"]), likelihood=likelihood)
+
+
 def test_a_start_without_likelihood_names_person_choice_and_values(small, cases):
     class Broken(cases.Bowls):
         def gradient(self, values, group=None):

@@ -1,5 +1,7 @@
 """EM against mixed models, quadrature and simulations."""
 
+import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -547,6 +549,19 @@ def test_a_population_at_a_bound_is_named():
         found = fit(model, data, "em", n_threads=1)
     assert found.converged.all() and np.isfinite(found.parameters.to_numpy(float)).all()
     assert found.intervals[("lapse", "high")].max() < 0.2
+
+
+def test_a_population_far_away_is_not_at_a_bound():
+    """With rewards of thousands an inverse temperature is a thousandth, which the choices tell well."""
+    model = rescorla_wagner().replace(states={"q": State(5e3)})
+    scaled = model.replace(updates=[("q", "chosen", "q + alpha * (1e4 * reward - q)")])
+    values = {"alpha": [0.3] * 20, "beta": 4e-4}
+    data = scaled.simulate(BanditsFixed([0.4, 0.6]), 200, values, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IdentificationWarning)
+        found = fit(scaled, data, "em", n_threads=1)
+    assert found.population.mean_se["beta"] < 0.2
+    assert re.search(r"beta +-7\.\d+ .* [34]\.\d\de-04\n", found.summary())
 
 
 def test_people_who_do_not_differ_have_little_spread():
