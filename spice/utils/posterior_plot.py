@@ -1,6 +1,7 @@
 """Figures of a posterior: traces, forests, pairs, distributions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,8 @@ CHAINS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#7A5195")
 MOST = {"trace": 12, "posterior": 12, "pair": 6}  # variables drawn unless the user names some
 POINTS = 1000  # draws in a panel of pairs, at most
 BINS = 40
+LETTER = 0.07  # inches, of a participant's label
+LINE = 20  # letters of a panel's title
 ROWS = 40  # participants with a label in a forest, at most
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 MEANINGS = {MEAN: " (mean)", SD: " (sd)", EFFECT: ": effect"}
@@ -153,6 +156,10 @@ def _title(element: str, result: PosteriorResult) -> str:
     return text + (f" of\n{rest[:-1]}" if ending == EFFECT and rest else f" [{rest}" if rest else "")
 
 
+def _wrapped(element: str, result: PosteriorResult) -> str:
+    return "\n".join(fill(line, LINE) for line in _title(element, result).split("\n"))
+
+
 def _divergent(result: PosteriorResult, element: str) -> np.ndarray:
     """Which draws of an element's run diverged, (n_chains, n_draws)."""
     diverging = result.statistics["diverging"]
@@ -272,9 +279,9 @@ def _pair(result: PosteriorResult, shown: Elements, marks: Mapping[str, float]) 
                 ax.axvline(marks[names[column]], **REFERENCE)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             if row == n - 1:
-                ax.set_xlabel(_title(names[column], result))
+                ax.set_xlabel(_wrapped(names[column], result))
             if column == 0:
-                ax.set_ylabel(_title(names[row], result))
+                ax.set_ylabel(_wrapped(names[row], result))
     bad = any(values.any() for values in diverged.values())
     dots = [Line2D([], [], linestyle="none", marker=".", color=ORANGE)] if bad else []
     _legend(fig, dots, ["divergent draw"] * len(dots), any(name in marks for name in names))
@@ -286,7 +293,9 @@ def _forest(result: PosteriorResult, asked: list[str] | None, marks: Mapping[str
     names = list(result.parameters.columns) if asked is None else asked
     panels = {name: _matching(name, every) for name in names}
     most = max(map(len, panels.values()))
-    fig, axs = _grid(len(panels), 3.1, min(max(0.9 + 0.22 * most, 1.9), 9.0))
+    labels = {entry: entry.partition("[")[2][:-1] or _title(entry, result) for own in panels.values() for entry in own}
+    longest = max(len(line) for label in labels.values() for line in label.split("\n"))
+    fig, axs = _grid(len(panels), 2.6 + LETTER * longest, min(max(0.9 + 0.22 * most, 1.9), 9.0))
     for ax, (name, entries) in zip(axs, panels.items(), strict=True):
         draws = np.stack([every[entry].ravel() for entry in entries], axis=1)
         height = np.arange(len(entries))[::-1]
@@ -299,11 +308,10 @@ def _forest(result: PosteriorResult, asked: list[str] | None, marks: Mapping[str
         known = [k for k, entry in enumerate(entries) if entry in marks]
         ax.plot([marks[entries[k]] for k in known], height[known], "x", color="black", markersize=5)
         step = -(-len(entries) // ROWS)
-        short = [entry.partition("[")[2][:-1] or _title(entry, result) for entry in entries]
-        ax.set_yticks(height[::step], short[::step], fontsize="small")
+        ax.set_yticks(height[::step], [labels[entry] for entry in entries[::step]], fontsize="small")
         ax.set_ylim(-0.7, len(entries) - 0.3)
-        ax.set_title(_title(name, result), fontsize="medium")
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.set_title(_wrapped(name, result), fontsize="medium")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     handles = [Line2D([], [], color=BLUE, linewidth=1.0, marker="o", markerfacecolor="white", markersize=4)]
     text = ["mean, 50 % and 95 %"]
     if result.population is not None:
