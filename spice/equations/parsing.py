@@ -82,6 +82,7 @@ def parse_expression(text: str) -> sympy.Expr:
     Known are numbers, names, + - * / **, comparisons (also joined by and, or, not), the functions exp, log, sqrt, abs,
     tanh, min, max and ``where(condition, a, b)``; ``sum_actions(a)`` and ``max_actions(a)``, sum and maximum over all
     options, and ``softmax(a)``, exp(a) over its sum; ``q[1]``, the option's value of a state in another cell.
+    Slopes of a power count as 0 where its base is 0, as in ``reward ** rho`` without a reward.
 
     Parameters
     ----------
