@@ -194,7 +194,7 @@ def test_an_estimate_that_is_not_the_best(tools, bandit):
     data = tools.dataset_of([bandit], ["anna"])
     poor, plain = fit(model, data, n_starts=1), fit(tools.rescorla_wagner(), data)
     assert poor.converged["anna"] and poor.nll["anna"] > plain.nll["anna"] + 1
-    message = r"better optima than the estimates of 1 participants: 'anna' \([0-9.]+ nats\).* more n_starts="
+    message = r"better optima than the estimates of 1 participant\(s\): 'anna' \([0-9.]+ nats\).* more n_starts="
     with pytest.warns(ConvergenceWarning, match=message):
         found = poor.intervals["x"].loc["anna"].to_numpy()
     np.testing.assert_allclose(found**3 - 3 * found, plain.intervals["beta"].loc["anna"], rtol=CLOSE)
