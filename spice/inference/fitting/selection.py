@@ -151,7 +151,7 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
         people = list(scored.index[scored & ~fit.converged.to_numpy(bool)])
         if people:
             text = f"{name!r} has not converged for {_some(people)}: what is compared there is no optimum's."
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)  # who called select_models
     return pd.DataFrame(columns)[scored]
 
 
