@@ -147,11 +147,8 @@ def _evidences_of(fits: Mapping[str, Any], criterion: str) -> "pd.DataFrame":
     if problems:
         raise error(join_problems("The fits cannot be compared", problems))
     scored = first[1].n_trials > 0  # people without choices say nothing of models
-    for name, fit in fits.items():
-        people = list(scored.index[scored & ~fit.converged.to_numpy(bool)])
-        if people:
-            text = f"{name!r} has not converged for {_some(people)}: what is compared there is no optimum's."
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)  # who called select_models
+    for text in _not_converged({repr(name): fit for name, fit in fits.items()}, list(scored.index), scored.to_numpy()):
+        warnings.warn(text, ConvergenceWarning, stacklevel=3)  # who called select_models
     return pd.DataFrame(columns)[scored]
 
 
@@ -343,15 +340,14 @@ def _differences(one: Any, other: Any) -> list[str]:
 
 
 def _warn_of_fits(small: Any, large: Any, labels: list[Any], gain: np.ndarray, scored: np.ndarray) -> None:
-    both = np.array([fit.converged.to_numpy(bool) for fit in (small, large)]).all(0)
-    notes = [
-        (gain < -WORSE, "fits worse than the smaller one: its optimum was missed, so fit it with more starts"),
-        (~both, "or the smaller one has not converged"),
-    ]
-    for which, text in notes:
-        people = [label for label, there in zip(labels, which & scored, strict=True) if there]
-        if people:
-            warnings.warn(f"the larger model {text}: {_some(people)}.", ConvergenceWarning, stacklevel=3)
+    worse = [label for label, there in zip(labels, scored & (gain < -WORSE), strict=True) if there]
+    notes = _not_converged({"the smaller model": small, "the larger model": large}, labels, scored)
+    if worse:
+        notes.append(
+            f"the larger model fits worse for {_some(worse)}: its optimum was missed, fit it with more starts."
+        )
+    for text in notes:
+        warnings.warn(text, ConvergenceWarning, stacklevel=3)  # who called likelihood_ratio_test
     held: dict[str, None] = {}
     people = []
     for row, label in enumerate(labels):
@@ -366,6 +362,19 @@ def _warn_of_fits(small: Any, large: Any, labels: list[Any], gain: np.ndarray, s
             IdentificationWarning,
             stacklevel=3,
         )
+
+
+def _not_converged(fits: Mapping[str, Any], labels: list[Any], scored: np.ndarray) -> list[str]:
+    """What to say of people with choices for whom a fit, by its name, has not converged."""
+    people = {
+        name: [labels[row] for row in np.flatnonzero(scored & ~fit.converged.to_numpy(bool))]
+        for name, fit in fits.items()
+    }
+    return [
+        f"{name} has not converged for {_some(those)}: what is compared there is no optimum's."
+        for name, those in people.items()
+        if those
+    ]
 
 
 def _some(labels: list[Any]) -> str:
