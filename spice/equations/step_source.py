@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from spice.equations.compiled import load_function
 from spice.equations.compiled_model import CompiledModel, HiddenStep, can_be_imported
 
 INDENT = "    "
+KEPT = 64  # texts around functions of a script or notebook, of which the compiled form is kept in this process
 
 BEGINNING = '''"""Loops over trials around the step of a model; written by spice.equations.step_source."""
 
@@ -178,9 +180,16 @@ def load_step_code(
     text += template.format(cache=importable, **_parts(model, order, offers))
     if importable:
         return [load_function(text, name) for name in names]
-    namespace: dict[str, Any] = dict(functions)
-    exec(compile(text, "<step>", "exec"), namespace)  # our own text, around functions that are at hand
+    namespace = _in_this_process(text, tuple(functions.items()))
     return [namespace[name] for name in names]
+
+
+@lru_cache(maxsize=KEPT)
+def _in_this_process(text: str, functions: tuple[tuple[str, Callable], ...]) -> dict[str, Any]:
+    """What a text defines around functions that are at hand; the same every time, so that numba compiles once."""
+    namespace: dict[str, Any] = dict(functions)
+    exec(compile(text, "<step>", "exec"), namespace)  # our own text
+    return namespace
 
 
 def _digest(model: CompiledModel) -> str:

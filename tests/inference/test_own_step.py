@@ -7,12 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from numba.core import event
 
 from spice.equations import Parameter, State, SymbolicModel
-from spice.equations.compiled_model import CompiledModel, HiddenStep, Step
+from spice.equations.compiled_model import CompiledModel, HiddenStep, Step, can_be_imported
 from spice.equations.jets import compiled, log_softmax, multiply, relax
 from spice.equations.step_agent import StepAgent
 from spice.errors import ConfigError, DataError, ModelFormError
+from spice.inference import fit
 from spice.inference.fitting.likelihoods import likelihood_of
 from spice.inference.general.generated import GeneratedLikelihood
 from spice.inference.general.own_step import StepLikelihood
@@ -168,6 +170,18 @@ def test_threads_change_nothing(random_data):
         np.testing.assert_array_equal(a, b)
     empty = likelihood_of(own(), data)(np.zeros((0, 2)), np.zeros(0, int))
     assert empty.nll.shape == (0,) and empty.hessian.shape == (0, 2, 2)
+
+
+def test_a_step_of_a_notebook_is_compiled_once(random_data):
+    model, data = own(step=defined_here()), random_data(2, 20)
+    assert not can_be_imported(model.step.update)
+    fit(model, data).predict()
+    recorder = event.RecordingListener()
+    with event.install_listener("numba:compile", recorder):
+        fit(model, data).predict()
+        assert not recorder.buffer
+        compiled(lambda x: x + 1)(1)
+        assert recorder.buffer  # it does record
 
 
 def test_overflow_is_infinite(random_data):

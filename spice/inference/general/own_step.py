@@ -1,6 +1,6 @@
 """Likelihood of models that bring their own compiled step, behind the interface of generated ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,6 +165,7 @@ class StepLikelihood:
         self._model, self._data = model, StepTrials(model, dataset)
         self.trials, self.participants = self._data.flat, self._data.participants
         self._threads = Threads(self._data.lengths, n_threads)
+        self._kernels: dict[int, Callable] = {}  # finding one takes longer than to evaluate few people
 
     def n_scored(self) -> np.ndarray:
         """Scored choices of each participant, shape (n_groups,)."""
@@ -228,9 +229,18 @@ class StepLikelihood:
         group = np.arange(len(values)) if group is None else np.ascontiguousarray(group, dtype=np.int64)
         return values, group
 
+    def _kernel(self, order: int) -> Callable:
+        """The compiled likelihood with derivatives up to an order from 1 on; for 0 the choice probabilities."""
+        from spice.equations.step_source import likelihood_function, replay_function  # the compiler is slow to import
+
+        if order not in self._kernels:
+            model, offers = self._model, self._data.offers
+            kernel = likelihood_function(model, order, offers) if order else replay_function(model, offers)
+            self._kernels[order] = kernel
+        return self._kernels[order]
+
     def _jets(self, values: np.ndarray, group: np.ndarray | None, order: int) -> np.ndarray:
         from spice.equations.jets import length
-        from spice.equations.step_source import likelihood_function
 
         step = self._model.step
         if isinstance(step, HiddenStep) and step.rule != "marginal":
@@ -239,7 +249,7 @@ class StepLikelihood:
                 "to fit by; use rule='marginal' or the particle filter. log_probabilities gives its plain values."
             )
         values, group = self._rows(values, group)
-        kernel = likelihood_function(self._model, order, self._data.offers)
+        kernel = self._kernel(order)
         total = np.zeros((len(values), length(len(self.names), order)))
         arrays = self._data.arrays
         self._threads.run(lambda part: kernel(values[part], group[part], *arrays, total[part]), group)
@@ -247,9 +257,7 @@ class StepLikelihood:
 
     def _replay(self, values: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Log-probabilities of all options after each trial, (n_rows, n_trials, n_actions)."""
-        from spice.equations.step_source import replay_function
-
-        kernel, arrays = replay_function(self._model, self._data.offers), self._data.arrays
+        kernel, arrays = self._kernel(0), self._data.arrays
         found = np.full((len(values), int(self._data.lengths[group].max(initial=0)), self._data.n_actions), np.nan)
         self._threads.run(lambda part: kernel(values[part], group[part], *arrays, found[part]), group)
         return found
