@@ -15,7 +15,7 @@ from spice.resources.dataset import DatasetRNN
 
 RISE = 0.1  # nats by which a function rises on the way back, if a parameter has run away on it
 ON = 2.0  # further on, on the unconstrained scale, where it is flat then
-NO_TRIALS = "no trials"
+NO_TRIALS, CONVERGED = "no scored choices", "converged"
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,30 @@ def remarks_on(
         _about("runs to infinity", endless, names),
         _about("hardly identified", hardly & ~at_bound, names),
         _about("not identified", curvature.lost & ~at_bound & (n_scored > 0)[:, None], names),
-        (n_scored == 1, ["there is one scored choice"]),
-        ((n_chosen == 1) & (n_scored > 1), ["only one option was ever chosen"]),
     ]
-    reason = [""] * len(people)
+    reason = [CONVERGED] * len(people)
     for which, texts in notes:
         for place, row in enumerate(np.flatnonzero(which)):
-            text = texts[place if len(texts) > 1 else 0]
-            reason[row] = f"{reason[row]}; {text}" if reason[row] else text
-    return Remarks(values, at_bound, curvature, converged, [entry or "converged" for entry in reason])
+            reason[row] = with_note(reason[row], texts[place if len(texts) > 1 else 0])
+    reason = [with_note(text, note) for text, note in zip(reason, little_data(n_scored, n_chosen), strict=True)]
+    return Remarks(values, at_bound, curvature, converged, reason)
+
+
+def little_data(n_scored: np.ndarray, n_chosen: np.ndarray) -> list[str]:
+    """Of each row, what there is to say of very few data: nothing, of most people.
+
+    Parameters
+    ----------
+    n_scored, n_chosen : np.ndarray of int, each (n_rows,)
+        How many choices they made, and of how many options.
+    """
+    one = np.where(n_scored == 1, "there is one scored choice", "only one option was ever chosen")
+    return np.where((n_scored > 0) & (n_chosen == 1), one, "").tolist()
+
+
+def with_note(reason: str, note: str) -> str:
+    """A reason with something more to know of the participant."""
+    return "; ".join(text for text in (reason, note) if text and text != CONVERGED) or CONVERGED
 
 
 def options_chosen(dataset: DatasetRNN, participants: Sequence[int]) -> np.ndarray:

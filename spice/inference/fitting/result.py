@@ -96,7 +96,7 @@ class FitResult:
     converged : pandas.Series of bool
         Whether the optimum was reached.
     reason : pandas.Series of str
-        Why, and what to know of a participant: "converged", "at a bound: alpha", "no trials", ...
+        Why, and what to know of a participant: "converged", "at a bound: alpha", "no scored choices", ...
     aic, bic : pandas.Series, or float with pooling "complete" and method "em"
         Akaike's and Schwarz's criterion at the estimates; with method "em" of the population's numbers.
     log_evidence : pandas.Series, float or None

@@ -237,13 +237,15 @@ def test_who_made_no_choice_or_one(tools, people):
     result = quietly(tools.rescorla_wagner(), data)
     assert result.n_trials.tolist() == [119, 0, 1]
     assert result.parameters.loc[1].isna().all() and result.nll[1] == 0 and np.isnan(result.aic[1])
-    assert result.reason[1] == "no trials" and not result.converged[1] and "one scored choice" in result.reason[2]
+    assert (
+        result.reason[1] == "no scored choices" and not result.converged[1] and "one scored choice" in result.reason[2]
+    )
     assert result.converged[0] and result.parameters.loc[0].equals(
         fit(tools.rescorla_wagner(), tools.dataset_of(people[:1])).parameters.loc[0]
     )
     priors = fit(tools.rescorla_wagner(), data, method="map")
     np.testing.assert_allclose(priors.parameters.loc[1], [0.5, 2.0])
-    assert priors.reason[1] == "no trials: the estimates are the priors' modes"
+    assert priors.reason[1] == "no scored choices: the estimates are the priors' modes"
     assert priors.log_evidence[1] == pytest.approx(0.0, abs=1e-12)  # the prior's integral
     np.testing.assert_allclose(priors.se.loc[1], [1.5 * 0.25, 1.25 * 2.0])
 

@@ -12,6 +12,7 @@ from spice.errors import ConvergenceWarning, first_of, join_problems
 from spice.inference.fitting.bayes.posterior_population import population_of
 from spice.inference.fitting.bayes.sampling import Settings, Trace, import_extra
 from spice.inference.fitting.bayes.variables import element_names, population_ending
+from spice.inference.fitting.remarks import CONVERGED, little_data, options_chosen, with_note
 from spice.inference.fitting.result import EVERYBODY, FitResult, interval_table, participant_labels, tables
 
 R_HAT, ESS = 1.01, 400.0  # largest and least that are good (Vehtari et al. 2021, Bayesian Analysis 16: 667-718)
@@ -19,9 +20,9 @@ LISTED = 5  # variables or people named in a warning
 MEMORY = 1e8  # bytes that log-likelihoods, or predictions, take at most
 PREDICTIVE = 500  # draws
 NO_TRIALS = {  # by pooling: whose draws they are then
-    "none": "no trials: the draws are the prior's",
-    "partial": "no trials: the draws are the population's",
-    "complete": "no trials: the draws are the others'",
+    "none": "no scored choices: the draws are the prior's",
+    "partial": "no scored choices: the draws are the population's",
+    "complete": "no scored choices: the draws are the others'",
 }
 
 
@@ -238,6 +239,7 @@ def posterior_result(
     diverged = np.atleast_1d(statistics["diverging"].sum((0, 1))) * np.ones(len(labels), int)
     n_trials = likelihood.n_scored()
     reason = _reasons(diagnostics, diverged, n_trials, np.isnan(mean).any(1), pooling, labels)
+    little = little_data(n_trials, options_chosen(dataset, likelihood.participants))
     return PosteriorResult(
         model=model,
         method="nuts",
@@ -247,8 +249,8 @@ def posterior_result(
         **made._asdict(),
         nll=pd.Series(_nll(likelihood, everybody), index),
         n_trials=pd.Series(n_trials, index),
-        converged=pd.Series([text in ("converged", NO_TRIALS[pooling]) for text in reason], index),
-        reason=pd.Series(reason, index),
+        converged=pd.Series([text in (CONVERGED, NO_TRIALS[pooling]) for text in reason], index),
+        reason=pd.Series(reason if pooling == "complete" else list(map(with_note, reason, little)), index),
         aic=None,
         bic=None,
         population=population_of(model, posterior, regressors, design) if pooling == "partial" else None,
@@ -346,7 +348,7 @@ def _reasons(diagnostics: Any, diverged: np.ndarray, n_trials: np.ndarray, missi
             else []
         )
         notes += [f"{diverged[place]} divergence{'s' * int(diverged[place] > 1)}"] if diverged[place] else []
-        found.append("; ".join(notes) or "converged")
+        found.append("; ".join(notes) or CONVERGED)
     return found
 
 

@@ -1,7 +1,7 @@
 """Hamiltonian Monte Carlo (NUTS) by nutpie: chains of draws from any of our densities."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,8 @@ def import_extra(name: str) -> Any:
 def sample(density: "Density", settings: Settings) -> Trace:
     """Draw from a density.
 
-    An interrupt (Ctrl-C) ends sampling; the draws so far are returned, all chains cut to the shortest that has any.
+    An interrupt (Ctrl-C) ends sampling, and the draws so far are returned: of as many chains, all cut to the same
+    length, as keep most draws.
 
     Parameters
     ----------
@@ -152,15 +153,20 @@ def is_finite(found: tuple[float, np.ndarray]) -> bool:
     return bool(np.isfinite(found[0]) and np.isfinite(found[1]).all())
 
 
+def most_draws(lengths: Sequence[int]) -> tuple[list[int], int]:
+    """Which chains to keep, and the draws of each, such that most are kept: all chains are cut to the same length."""
+    longest = sorted(range(len(lengths)), key=lambda chain: -lengths[chain])
+    n = max(range(1, len(lengths) + 1), key=lambda n: (n * lengths[longest[n - 1]], n))
+    return sorted(longest[:n]), lengths[longest[n - 1]]
+
+
 def _trace(draws: list[Any], statistics: list[Any], ndim: int, settings: Settings) -> Trace:
     """From nutpie's tables, one of each kind per chain."""
     import pyarrow
 
-    lengths = [max(table.num_rows - settings.tune, 0) for table in statistics]
-    usable = [chain for chain, length in enumerate(lengths) if length]
-    if not usable:
+    usable, length = most_draws([max(table.num_rows - settings.tune, 0) for table in statistics])
+    if not length:
         raise KeyboardInterrupt
-    length = min(lengths[chain] for chain in usable)
     kept = slice(settings.tune, settings.tune + length)
 
     def column(table: Any, name: str) -> Any:

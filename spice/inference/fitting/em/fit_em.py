@@ -27,6 +27,7 @@ not with few people.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.em.reweighting import Posterior
 from spice.inference.fitting.em.settings import check_settings
 from spice.inference.fitting.em.steps import EM
-from spice.inference.fitting.em.warn import warn
+from spice.inference.fitting.em.warn import edges_of, warn
 from spice.inference.fitting.population import Design, Population, design_matrix
+from spice.inference.fitting.remarks import with_note
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.uncertainty import Uncertainty, precisions
 
@@ -131,8 +133,10 @@ def fit_em(
             'ones, write a number in the place of the parameter, or use pooling="complete".'
         ) from None
     found = _result(em, posterior, design, n_trials)
-    warn(em, found.population.mean_se.to_numpy(), tolerance, max_iterations, labels, stacklevel=6)  # who called fit
-    return found
+    edges = edges_of(em, found.population.mean_se.to_numpy())
+    warn(em, edges, tolerance, max_iterations, labels, stacklevel=6)  # who called fit
+    reason = [with_note(text, "; ".join(edges.notes())) for text in found.reason]
+    return replace(found, reason=np.array(reason, dtype=object), converged=found.converged & ~edges.endless.any())
 
 
 def _without_priors(scale: Scale) -> dict[str, Any]:
@@ -175,7 +179,7 @@ def _result(em: EM, found: Posterior, design: Design, n_trials: np.ndarray) -> E
         covariance=guess.covariance,
         design=design,
         converged=own & em.settled,
-        reason=np.where(n_trials > 0, reason, "no trials"),
+        reason=np.where(n_trials > 0, reason, "no scored choices"),
         starts=starts,
         n_iterations=em.n_iterations,
         change=em.change,

@@ -34,7 +34,7 @@ class EMFit:
     converged : np.ndarray of bool, shape (n_people,)
         Whether the population's numbers and this person's mode have converged.
     reason : np.ndarray of str, shape (n_people,)
-        ``"converged"``, or why not; ``"no trials"``.
+        ``"converged"``, or why not; ``"no scored choices"``.
     starts : np.ndarray, shape (n_people,)
         Share of starts that ended in the best mode found.
     n_iterations : int

@@ -12,7 +12,7 @@ from spice.inference.fitting.em.fit_em import EMFit, fit_em
 from spice.inference.fitting.em.population_prior import PopulationPrior
 from spice.inference.fitting.likelihoods import Likelihood, likelihood_of
 from spice.inference.fitting.optima import first_bad_trial
-from spice.inference.fitting.remarks import options_chosen
+from spice.inference.fitting.remarks import little_data, options_chosen, with_note
 from spice.inference.fitting.result import FitResult, interval_table, participant_index, participant_labels, tables
 from spice.inference.fitting.transforms import Scale
 from spice.resources.dataset import DatasetRNN
@@ -65,7 +65,7 @@ def _result(
     low, high = normal_intervals(scale, found.theta, posterior.errors)
     estimates = tables(labels, scale.names, scale.natural(found.theta), se, nowhere)
     n_scored = likelihood.n_scored()
-    one = (options_chosen(dataset, likelihood.participants) == 1) & (n_scored > 1) & (found.reason == "converged")
+    little = little_data(n_scored, options_chosen(dataset, likelihood.participants))
 
     def series(values: Any, name: str) -> pd.Series:
         return pd.Series(values, index, name=name)
@@ -80,7 +80,7 @@ def _result(
         nll=series(found.nll, "nll"),
         n_trials=series(n_scored, "n_trials"),
         converged=series(found.converged, "converged"),
-        reason=series(np.where(one, "only one option was ever chosen", found.reason).astype(object), "reason"),
+        reason=series(list(map(with_note, found.reason, little)), "reason"),
         aic=float(-2 * found.log_evidence.sum() + 2 * found.n_numbers),
         bic=found.ibic,
         log_evidence=series(found.log_evidence, "log_evidence"),

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,56 @@ KNOWN = 1.0  # standard error of a mean on the unconstrained scale, below which 
 EDGE = 4.0  # standard deviations of the default prior, beyond which a mean has run to a bound
 
 
-def warn(
-    em: Any, mean_se: np.ndarray, tolerance: float, max_iterations: int, labels: Sequence[Any], stacklevel: int
-) -> None:
+@dataclass(frozen=True)
+class Edges:
+    """Bounded parameters of which the choices tell no more than that everybody is near a bound.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The parameters.
+    values : np.ndarray, shape (n_names,)
+        Population means, on the natural scale.
+    endless : np.ndarray of bool, shape (n_names,)
+        Whether there is no bound where they went.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    endless: np.ndarray
+
+    def notes(self) -> list[str]:
+        """For everybody's reason."""
+        ends = np.where(self.endless, "runs to infinity", "is at a bound")
+        return [f"the population's mean of {name} {end}" for name, end in zip(self.names, ends, strict=True)]
+
+    def told(self) -> list[str]:
+        """As warnings."""
+        return [
+            f"the population's mean of {name} ran to {value:.3g}: the choices say only that everybody's is near a "
+            "bound, or beyond all measure; leave the parameter out, or put a number in its place."
+            for name, value in zip(self.names, self.values, strict=True)
+        ]
+
+
+def edges_of(em: Any, mean_se: np.ndarray) -> Edges:
+    """Where the population has run to a bound; ``mean_se`` (n_parameters,) is of its means, unconstrained scale."""
+    scale, theta = em.scale, em.means().mean(0)
+    far = np.abs(theta - em.prior.usual) > EDGE * np.sqrt(em.prior.wide)
+    far &= np.isfinite(scale.low) | np.isfinite(scale.high)
+    far &= ~(mean_se < KNOWN)  # else it is known where it is: an inverse temperature where rewards are in the thousands
+    bound = np.where(theta > em.prior.usual, scale.high, scale.low)
+    names = tuple(name for name, is_far in zip(scale.names, far, strict=True) if is_far)
+    return Edges(names, scale.natural(theta[None])[0][far], np.isinf(bound)[far])
+
+
+def warn(em: Any, edges: Edges, tolerance: float, max_iterations: int, labels: Sequence[Any], stacklevel: int) -> None:
     """Say what did not converge, for whom, and what the choices do not tell."""
     found: list[tuple[type[Warning], str]] = [
         (ConvergenceWarning, _unsettled(em, tolerance, max_iterations)),
         (ConvergenceWarning, _unsure(em, labels)),
     ]
-    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *_at_edges(em, mean_se))]
+    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *edges.told())]
     for category, text in found:
         if text:
             warnings.warn(text, category, stacklevel=stacklevel)
@@ -74,17 +116,4 @@ def _indistinct(em: Any) -> list[str]:
         f"the choices {problem}: what EM gives there follows from where it began, or from priors; put a number in the "
         "place of one."
         for problem in problems
-    ]
-
-
-def _at_edges(em: Any, mean_se: np.ndarray) -> list[str]:
-    """Bounded parameters of which the choices tell no more than that everybody is near a bound."""
-    theta, bounded = em.means().mean(0), np.isfinite(em.scale.low) | np.isfinite(em.scale.high)
-    far = bounded & (np.abs(theta - em.prior.usual) > EDGE * np.sqrt(em.prior.wide))
-    far &= ~(mean_se < KNOWN)  # else it is known where it is: an inverse temperature where rewards are in the thousands
-    values = em.scale.natural(theta[None])[0]
-    return [
-        f"the population's mean of {em.scale.names[k]} ran to {values[k]:.3g}: the choices say only that everybody's "
-        "is near a bound, or beyond all measure; leave the parameter out, or put a number in its place."
-        for k in np.flatnonzero(far)
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 import signal
 import sys
@@ -10,10 +11,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from spice.errors import ConfigError, ConvergenceWarning, DataError
 from spice.inference.fitting.bayes import nuts
 from spice.inference.fitting.bayes.nuts import fit_nuts
+from spice.inference.fitting.bayes.sampling import most_draws
 from spice.inference.general.generated import GeneratedLikelihood
 
 PRIORS = ({"prior": "beta(1, 1)"}, {"prior": "half_normal(10)"})
@@ -139,7 +142,7 @@ def test_people_without_trials_have_their_prior_and_disturb_nobody(small, cases)
     data = cases.several()
     data.ys[2] = np.nan
     alone, rest = small("none", data), small("none", cases.several())
-    assert alone.reason.iloc[2].startswith("no trials")
+    assert alone.reason.iloc[2].startswith("no scored choices")
     assert alone.n_trials.iloc[2] == 0 and alone.nll.iloc[2] == 0
     draws = alone.posterior["alpha"][..., 2]  # beta(1, 1)
     (mean, mean_error), _ = moments_of(draws)
@@ -149,13 +152,25 @@ def test_people_without_trials_have_their_prior_and_disturb_nobody(small, cases)
 
 
 @pytest.mark.filterwarnings(HAPPENS)
+@pytest.mark.parametrize("pooling", ["none", "partial", "complete"])
+def test_people_with_little_data_are_named(small, cases, pooling):
+    data = cases.several()
+    data.ys[1, 1:] = np.nan
+    data.ys[4] = data.xs[4, :, :2] = torch.tensor([1.0, 0.0])
+    result = small(pooling, data)
+    own = pooling != "complete"  # parameters of everybody's are everybody's choices'
+    assert result.reason.str.contains("there is one scored choice").tolist() == [k == 1 and own for k in range(6)]
+    assert result.reason.str.contains("only one option was").tolist() == [k == 4 and own for k in range(6)]
+
+
+@pytest.mark.filterwarnings(HAPPENS)
 @pytest.mark.parametrize("pooling, whose", [("none", "prior's"), ("partial", "population's"), ("complete", "others'")])
 def test_whose_draws_people_without_trials_have(small, cases, pooling, whose):
     data = cases.several()
     data.ys[2] = np.nan
     result = small(pooling, data)
-    assert result.reason.iloc[2].startswith(f"no trials: the draws are the {whose}")
-    assert not result.reason.drop(result.reason.index[2]).str.contains("no trials").any()
+    assert result.reason.iloc[2].startswith(f"no scored choices: the draws are the {whose}")
+    assert not result.reason.drop(result.reason.index[2]).str.contains("no scored choices").any()
 
 
 def test_few_draws_are_told(small):
@@ -214,6 +229,50 @@ def test_an_interrupt_keeps_finished_draws(small, cases):
         signal.signal(signal.SIGINT, before)
     assert 1 <= result.posterior["alpha"].shape[1] < 100_000
     assert np.isfinite(result.posterior["alpha"]).all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kept"),
+    [
+        ((4000, 205, 0, 0), ([0], 4000)),
+        ((1047, 4000, 4000, 0), ([1, 2], 4000)),
+        ((500, 480, 490, 470), ([0, 1, 2, 3], 470)),
+        ((0, 100, 50), ([1, 2], 50)),  # as many draws, of more chains
+        ((0, 0), ([0, 1], 0)),
+    ],
+)
+def test_an_interrupt_keeps_as_many_draws_as_chains_of_one_length_can(lengths, kept):
+    assert most_draws(lengths) == kept
+
+
+@pytest.mark.filterwarnings(HAPPENS)
+def test_an_interrupt_keeps_a_chain_that_is_done(small, cases):
+    class Counted(cases.Bowls):
+        last = math.inf
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.calls = itertools.count(1)
+
+        def gradient(self, values, group=None):
+            time.sleep(5e-4)  # so that the interrupt comes in time
+            if next(self.calls) == self.last:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().gradient(values, group)
+
+    def draw(likelihood):
+        return small("none", cases.several(1), likelihood=likelihood, draws=300, tune=50, n_threads=1, chains=2)
+
+    whole, stopped = (Counted(["alpha", "beta"], [[0.5, 2.0]], [0.1, 0.5]) for _ in range(2))
+    draw(whole)
+    stopped.last = int(0.7 * next(whole.calls))  # within the second chain
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.warns(ConvergenceWarning, match="sampling was interrupted: 300 draws of 1 chain are kept"):
+            result = draw(stopped)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.posterior["alpha"].shape[:2] == (1, 300)
 
 
 @pytest.mark.filterwarnings(HAPPENS)

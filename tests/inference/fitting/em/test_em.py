@@ -505,7 +505,7 @@ def test_people_without_data_have_the_population_as_their_posterior():
     np.testing.assert_array_equal(fit.theta[:30], full.theta)
     np.testing.assert_allclose(fit.theta[30:], np.column_stack([np.ones(10), x[30:]]) @ fit.coefficients)
     np.testing.assert_array_equal(fit.conditional[30:], np.tile(fit.covariance, (10, 1, 1)))
-    assert (fit.log_evidence[30:] == 0).all() and set(fit.reason[30:]) == {"no trials"} and fit.converged.all()
+    assert (fit.log_evidence[30:] == 0).all() and set(fit.reason[30:]) == {"no scored choices"} and fit.converged.all()
     np.testing.assert_array_equal(fit.population.sd_se, full.population.sd_se)
 
 
@@ -549,6 +549,20 @@ def test_a_population_at_a_bound_is_named():
         found = fit(model, data, "em", n_threads=1)
     assert found.converged.all() and np.isfinite(found.parameters.to_numpy(float)).all()
     assert found.intervals[("lapse", "high")].max() < 0.2
+    assert set(found.reason) == {"the population's mean of lapse is at a bound"}
+
+
+@pytest.mark.filterwarnings("ignore:the population's mean", "ignore:EM did not converge")
+def test_a_population_that_runs_to_infinity_has_not_converged():
+    """Rewards that add up and are not forgotten: the choices tell alpha * beta alone."""
+    found = []
+    for seed in range(3):
+        data = rescorla_wagner().simulate(BanditsFixed([0.5, 0.5]), 100, {"alpha": [1e-6] * 8, "beta": 2e5}, seed=seed)
+        result = fit(rescorla_wagner(), data, "em", n_threads=1)
+        assert result.population.mean["alpha"] < -5 and result.reason.str.contains("mean of alpha is at a bound").all()
+        assert (result.converged == ~result.reason.str.contains("infinity|did not converge")).all()
+        found.append("mean of beta runs to infinity" in result.reason.iloc[0])
+    assert any(found)
 
 
 def test_a_population_far_away_is_not_at_a_bound():
