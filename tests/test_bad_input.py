@@ -86,7 +86,7 @@ def test_a_wrong_number_of_actions():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpiceWarning)
         estimator = make().fit(*two)
-    with pytest.raises(DataError, match="^the data have 3 actions, the model has 2.$"):
+    with pytest.raises(DataError, match="does not fit these data: the data have 3 actions, the model has 2.$"):
         estimator.score(xs, ys)
 
 

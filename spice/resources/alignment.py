@@ -1,11 +1,11 @@
 """New data for a fitted model: its columns, options and participants, ordered and numbered as they were in the fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
-from spice.errors import DataError
+from spice.errors import DataError, join_problems
 from spice.resources.columns import Columns
 from spice.resources.dataset import DatasetRNN
 
@@ -35,20 +35,48 @@ def align(
     DataError
         If inputs, options or participants are not those of the model.
     """
-    if dataset.n_actions != columns.n_actions:
-        raise DataError(f"the data have {dataset.n_actions} actions, the model has {columns.n_actions}.")
+    read = [name for name in dataset.labels if name not in ("participant", "block")]
+    check_codes(dataset, columns.n_actions, labels, read)
     given, needed = dataset.columns.all_inputs, columns.all_inputs
     if set(given) != set(needed):
         raise DataError(
             f"the data's inputs are {', '.join(given) or 'none'}, the model was fitted to "
             f"{', '.join(needed) or 'none'}."
         )
-    for name in (name for name in dataset.labels if name not in ("participant", "block")):
-        new, known = dataset.labels[name], labels.get(name)
-        if known is not None and new != known:
-            fix = f" (convert with choices={list(known)})" if name == "choice" else ""
-            raise DataError(f"the labels of {name!r} are {list(new)}, the model was fitted to {list(known)}{fix}.")
     return _with_participants(_with_columns(dataset, columns), participants, labels)
+
+
+def check_codes(dataset: DatasetRNN, n_actions: int, labels: Mapping[str, tuple], names: Iterable[str]) -> None:
+    """Check that codes of new data mean what they meant in the data that a model was fitted to.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The new data.
+    n_actions : int
+        Options of the model.
+    labels : mapping of str to tuple
+        Labels of the coded columns that the model was fitted to.
+    names : iterable of str
+        Columns that the model reads; ``"choice"`` among them. Those without labels on either side are not checked.
+
+    Raises
+    ------
+    DataError
+        Listing all columns whose labels differ; or if there are other options.
+    """
+    problems = []
+    if dataset.n_actions != n_actions:
+        problems.append(f"the data have {dataset.n_actions} actions, the model has {n_actions}.")
+    for name in names:
+        new, known = dataset.labels.get(name), labels.get(name)
+        if new is not None and known is not None and new != known:
+            fix = f"choices={list(known)}" if name == "choice" else "the whole table once, then take the sessions apart"
+            problems.append(
+                f"the labels of {name!r} are {list(new)}, the model was fitted to {list(known)} (convert with {fix})."
+            )
+    if problems:
+        raise DataError(join_problems("The model does not fit these data", problems))
 
 
 def _with_columns(dataset: DatasetRNN, columns: Columns) -> DatasetRNN:

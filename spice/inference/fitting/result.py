@@ -9,6 +9,7 @@ import numpy as np
 
 from spice.errors import ConvergenceWarning, DataError, first_of, join_problems
 from spice.resources.agents import Seed
+from spice.resources.alignment import check_codes
 from spice.resources.dataset import DatasetRNN, check_is_dataset
 from spice.resources.validation import check_choices
 
@@ -174,7 +175,7 @@ class FitResult:
         ----------
         dataset : DatasetRNN, optional
             Trials of the same participants, known by their labels; default those of the fit. With pooling "complete"
-            of any participants.
+            of any participants. Options, and levels of inputs that are text, have the same labels in the same order.
 
         Returns
         -------
@@ -183,7 +184,7 @@ class FitResult:
         Raises
         ------
         DataError
-            If there are participants whose parameters were not estimated.
+            If there are participants whose parameters were not estimated, or labels differ from those of the fit.
         """
         likelihood = self.likelihood if dataset is None else self._likelihood_of(dataset)
         return likelihood.probabilities(self._values_of(likelihood, self.dataset if dataset is None else dataset))
@@ -280,6 +281,8 @@ class FitResult:
 
         check_is_dataset(dataset, "predict")
         check_choices(dataset)
+        fitted = self.dataset
+        check_codes(dataset, fitted.n_actions, fitted.labels, ("choice", *self.model.inputs, *self.model.shown))
         return likelihood_of(self.model, dataset)
 
     def _values_of(self, likelihood: "Likelihood", dataset: DatasetRNN) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,13 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from spice.equations import Parameter
 from spice.errors import ConfigError, ConvergenceWarning, DataError, IdentificationWarning
 from spice.inference import fit, objective
 from spice.precoded import RescorlaWagnerRNN, rescorla_wagner, task_sets
 from spice.resources.environments import BanditsDrift
+from spice.resources.splits import split_by_block
+from spice.utils.convert_dataset import convert_dataset
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,73 @@ def test_a_forgotten_task(tools, data):
             with pytest.raises(ConfigError, match=re.escape(f"e.g. BanditsDrift(sigma=0.2), not {given}.")) as caught:
                 call(task)
             assert str(caught.value).startswith("the first argument of simulate is the task: environment must be a")
+
+
+# ---------------------------------------------------------------------- held-out data whose codes mean something else
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """A table of labels; a fit that reads choices, cues and blocks; and how to convert other tables like it."""
+    rng = np.random.default_rng(0)
+    n = 2 * 3 * 40
+    table = pd.DataFrame(
+        {
+            "who": np.repeat(["x", "y"], n // 2),
+            "block": np.tile(np.repeat(["day 1", "day 2", "day 3"], 40), 2),
+            "choice": rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1]),
+            "points": rng.random(n).round(),
+            "cue": rng.choice(["k", "l", "m"], n),
+        }
+    )
+    table["trial"] = table.groupby(["who", "block"]).cumcount()
+    model = rescorla_wagner()
+    logits = ("beta * q", "beta * q + bias", "beta * q + tilt * where(cue == 1, 1, 0) + late * block")
+    free = {name: Parameter(prior="normal(0, 1)") for name in ("bias", "tilt", "late")}
+    model = model.replace(logits=logits, parameters=model.parameters | free, shown={"cue": 3}, inputs=["block"])
+
+    def convert(table, **others):
+        columns = {"participant": "who", "block": "block", "trial": "trial", "choice": "choice", "reward": "points"}
+        return convert_dataset(table, **columns, shown=["cue"], **others)
+
+    train, test = split_by_block(convert(table), ["day 3"])
+    return SimpleNamespace(table=table, convert=convert, test=test, result=fit(model, train, "map", n_threads=1))
+
+
+def test_held_out_sessions_keep_their_codes(labelled):
+    found, labels = labelled.result.log_likelihood(labelled.test), labelled.test.labels
+    assert labels["block"] == ("day 1", "day 2", "day 3") and labels["choice"] == ("a", "b", "c")
+    probabilities = labelled.result.predict(labelled.test)
+    chosen = (probabilities * labelled.test.ys.nan_to_num(0.0).numpy()).sum(-1)
+    np.testing.assert_allclose(found, np.log(chosen[labelled.test.scored.numpy()]).reshape(2, -1).sum(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"choice": {"c": "A"}},
+            "labels of 'choice' are ['A', 'a', 'b'], the model was fitted to ['a', 'b', 'c'] (con",
+        ),
+        ({"choice": {"c": "b"}}, "the data have 2 actions, the model has 3."),
+        ({"cue": {"k": "l"}}, "the labels of 'cue' are ['l', 'm'], the model was fitted to ['k', 'l', 'm'] (convert"),
+        ({"block": {"day 3": "day 4"}}, "the labels of 'block' are ['day 1', 'day 2', 'day 4'], the model was fitted"),
+    ],
+)
+def test_held_out_tables_with_other_labels(labelled, change, message):
+    other = labelled.convert(labelled.table.replace(change))
+    for call in (labelled.result.predict, labelled.result.log_likelihood):
+        with pytest.raises(DataError) as caught:
+            call(other)
+        assert message in str(caught.value)
+
+
+def test_what_a_model_does_not_read_may_be_labelled_otherwise(labelled):
+    plain = fit(rescorla_wagner(), labelled.convert(labelled.table), "map", n_threads=1)
+    other = labelled.convert(labelled.table.replace({"cue": {"k": "z"}, "block": {"day 3": "day 0"}}))
+    np.testing.assert_allclose(plain.log_likelihood(other), plain.log_likelihood(), rtol=1e-12)
+    with pytest.raises(DataError, match=r"convert with choices=\['a', 'b', 'c'\]"):
+        plain.predict(labelled.convert(labelled.table, choices=["c", "b", "a"]))
 
 
 # ---------------------------------------------------------------------- settings
