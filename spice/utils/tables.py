@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,15 @@ def read_csv(path: Any, **options: Any) -> pd.DataFrame:
     """
     name = os.fspath(path)
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=list(MISSING_TEXT), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            missing = {"keep_default_na": False, "na_values": list(MISSING_TEXT)}
+            table = pd.read_csv(path, index_col=False, **missing, **options)  # else the first column may be names
+    except pd.errors.ParserWarning:
+        raise DataError(
+            f"the rows of {name!r} have more fields than its header: is there a decimal comma? Correct the file, or "
+            "give a DataFrame, e.g. pandas.read_csv(..., index_col=0) where the first field is a row's name."
+        ) from None
     except pd.errors.EmptyDataError:
         raise DataError(f"the file {name!r} is empty.") from None
     except FileNotFoundError:

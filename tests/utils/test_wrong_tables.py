@@ -135,3 +135,26 @@ def test_names_without_order(table, names):
 def test_one_trial_of_everybody(table):
     dataset = convert_dataset(table.groupby("who").head(1), **NAMES | {"choices": ["left", "right"]})
     assert len(dataset) == 2 and not dataset.n_scored
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("person,choice,reward,rt", ["anna,0,1,0,5", "anna,1,0,1,2"]),  # a decimal comma in rt
+        ("person,block,choice,reward", ["anna,0,1,0,5", "anna,0,0,1,5"]),
+        ("trial,choice,reward", ["0,0,0,5", "1,1,1,5"]),
+    ],
+)
+def test_rows_with_more_fields_than_the_header(tmp_path, header, rows):
+    """Of which pandas would take the first column as the rows' names, and all others for their neighbours."""
+    path = tmp_path / "choices.csv"
+    path.write_text("\n".join([header, *rows]))
+    with pytest.raises(DataError, match="rows of .*choices.csv' have more fields than its header: is there a decimal"):
+        convert_dataset(path, participant=header.split(",")[0], choice="choice", reward="reward")
+
+
+def test_commas_at_the_end_of_lines(tmp_path):
+    path = tmp_path / "choices.csv"
+    path.write_text("person,trial,choice,reward\nanna,0,0,1,\nanna,1,1,0,\n")
+    found = convert_dataset(path, participant="person", trial="trial", choice="choice", reward="reward")
+    assert found.labels["participant"] == ("anna",) and found.xs[0, 0, :2].tolist() == [1, 0]

@@ -142,8 +142,8 @@ def test_held_out_sessions_keep_their_codes(labelled):
     ("change", "message"),
     [
         (
-            {"choice": {"c": "A"}},
-            "labels of 'choice' are ['A', 'a', 'b'], the model was fitted to ['a', 'b', 'c'] (con",
+            {"choice": {"c": "Z"}},
+            "labels of 'choice' are ['Z', 'a', 'b'], the model was fitted to ['a', 'b', 'c'] (con",
         ),
         ({"choice": {"c": "b"}}, "the data have 2 actions, the model has 3."),
         ({"cue": {"k": "l"}}, "the labels of 'cue' are ['l', 'm'], the model was fitted to ['k', 'l', 'm'] (convert"),
