@@ -161,7 +161,7 @@ def _check(model: SymbolicModel, dataset: DatasetRNN) -> None:
             "of convert_dataset, which adds the coming trial's value to each trial; arrays need that column, too."
         )
     check_levels(dataset, {name: levels for name, levels in model.shown.items() if levels})
-    check_offers(dataset)
+    check_offers(dataset, (*model.inputs, *model.shown))
     problems = []
     coming = [NEXT + name for name in (*model.shown, *dataset.columns.shown)]
     for name in dict.fromkeys([*model.inputs, *model.shown, *(NEXT + name for name in model.shown)]):

@@ -1,13 +1,13 @@
 """Shown inputs against what a model declares: levels within their range, choices among the options on offer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
 from spice.errors import DataError, did_you_mean, join_problems
 from spice.resources.columns import NEXT
 from spice.resources.dataset import DatasetRNN
-from spice.resources.offers import is_offer, offer_names
+from spice.resources.offers import AVAILABLE, is_offer, offer_names
 
 
 def check_levels(dataset: DatasetRNN, levels: Mapping[str, int]) -> None:
@@ -45,17 +45,31 @@ def check_levels(dataset: DatasetRNN, levels: Mapping[str, int]) -> None:
         raise DataError(join_problems("What the data show does not fit the model", problems))
 
 
-def check_offers(dataset: DatasetRNN) -> None:
+def check_offers(dataset: DatasetRNN, read: Collection[str] = ()) -> None:
     """Check the columns that say which options are on offer, if there are any: 0 or 1, and every choice among them.
+
+    Parameters
+    ----------
+    dataset : DatasetRNN
+        The data.
+    read : collection of str
+        Columns that the model reads as inputs of its own, whatever they are called.
 
     Raises
     ------
     DataError
         If they cannot be used; all problems are listed, each with column, participant, session and trial.
     """
+    names = offer_names(dataset.n_actions)
+    strange = [
+        f"the column {name!r} is of no option: name each by its code, {', '.join(names)}."
+        for name in dataset.columns.all_inputs
+        if name.startswith(AVAILABLE) and name not in (*names, *read) and _means_option(dataset, name)
+    ]
+    if strange:
+        raise DataError(join_problems("What is on offer cannot be read", strange))
     if not any(map(is_offer, dataset.columns.all_inputs)):
         return
-    names = offer_names(dataset.n_actions)
     lacking = [_not_shown(dataset, name) for name in names if name not in dataset.columns.shown]
     if lacking:
         raise DataError(join_problems("What is on offer cannot be read", lacking))
@@ -80,6 +94,11 @@ def check_offers(dataset: DatasetRNN) -> None:
             break  # the coming trial's values are the next row's, so they would be named twice
     if problems:
         raise DataError(join_problems("What is on offer does not fit the choices", problems))
+
+
+def _means_option(dataset: DatasetRNN, name: str) -> bool:
+    option = name.removeprefix(AVAILABLE)
+    return option.isdecimal() or option in map(str, dataset.labels.get("choice", ()))
 
 
 def _not_shown(dataset: DatasetRNN, name: str) -> str:

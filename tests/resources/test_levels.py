@@ -118,3 +118,18 @@ def test_offers_of_some_options_only():
     assert message(check_offers, DatasetRNN(data.xs, data.ys, names)).startswith(
         "What is on offer cannot be read: the data have no shown input 'available_1'"
     )
+
+
+def test_offers_by_labels_or_beyond_the_options():
+    """Which nobody would read, were it not said."""
+    data = offers()
+    labels = [f"arm{k}" for k in range(data.n_actions)]
+    data = DatasetRNN(data.xs, data.ys, data.columns.names, {"choice": labels})
+    for strange in ("available_7", "available_arm1"):
+        names = [name.replace("available_1", strange) for name in data.columns.names]
+        found = message(check_offers, DatasetRNN(data.xs, data.ys, names, data.labels))
+        assert found.startswith(f"What is on offer cannot be read: the column {strange!r} is of no option: name each")
+    names = [name.replace("available_", "available_time_") for name in data.columns.names]
+    check_offers(DatasetRNN(data.xs, data.ys, names, data.labels))  # something else
+    names = [name.replace("available_", "available_arm") for name in data.columns.names]
+    check_offers(DatasetRNN(data.xs, data.ys, names, data.labels), [f"available_{label}" for label in labels])
