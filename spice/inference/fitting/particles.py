@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
-from spice.errors import ConfigError, DataError
+from spice.errors import ConfigError, DataError, first_of
 from spice.inference.general.own_step import StepTrials
 from spice.inference.threads import Threads
 from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
@@ -25,7 +25,8 @@ class Filtered(NamedTuple):
         Logarithm of the probability of each scored choice in order, padded with NaN; they sum to the first.
     runs : np.ndarray, shape (n_rows, n_runs)
         Log-likelihood by each run. Where they differ by several nats, take more particles: the mean of likelihoods is
-        then that of the luckiest run, and the standard error too small.
+        then that of the luckiest run, and the standard error too small. That they agree is no proof: where choices are
+        very unlike the model's, all runs may miss the same rare course. Take ten times the particles, to be sure.
     """
 
     log_likelihood: np.ndarray
@@ -106,6 +107,7 @@ class ParticleFilter:
         self.names = tuple(model.parameters)
         self._model, self._data = model, StepTrials(model, dataset)
         self.participants = self._data.participants
+        self._places = {dataset.label("participant", number): k for k, number in enumerate(self.participants)}
         self._n_particles, self._n_runs = int(n_particles), int(n_runs)
         self._seed, self._threshold = int(seed), float(threshold)
         self._threads = Threads(self._data.lengths * self._n_particles, n_threads)
@@ -116,7 +118,8 @@ class ParticleFilter:
         Parameters
         ----------
         values : np.ndarray or pandas.DataFrame, shape (n_rows, n_parameters)
-            Parameters on the natural scale; a table by its columns' names.
+            Parameters on the natural scale; a table by its columns' names and, without ``group``, by participants'
+            labels in its index.
         group : np.ndarray of int, shape (n_rows,), optional
             Participant of each row, by place in `participants`; default one row for each.
 
@@ -146,6 +149,13 @@ class ParticleFilter:
             lacking = [name for name in self.names if name not in values.columns]
             if lacking:
                 raise ConfigError(f"values lack {', '.join(map(repr, lacking))}; they need {', '.join(self.names)}.")
+            strange = [label for label in values.index if group is None and label not in self._places]
+            if strange:
+                raise ConfigError(
+                    f"values have rows of {first_of(list(map(repr, strange)))}, who are no participants of the data: "
+                    "index the table by participant label, or say whose rows they are by group."
+                )
+            group = [self._places[label] for label in values.index] if group is None else group
             values = values[list(self.names)]
         values = np.ascontiguousarray(as_numbers(values, "values"))
         if values.ndim != 2 or values.shape[1] != len(self.names):

@@ -174,6 +174,18 @@ def test_tables_are_read_by_name(random_data):
     assert np.array_equal(filtered(table[table.columns[::-1]]).runs, filtered(VALUES).runs)
 
 
+def test_tables_are_read_by_label(random_data):
+    data = random_data(2, 10, n_participants=2)
+    data.labels = {"participant": ("ben", "anna")}
+    filtered = ParticleFilter(thinking_or_habit(), data, 50, 2)
+    table = pd.DataFrame(VALUES, ["ben", "anna"], columns=list(filtered.names))
+    assert np.array_equal(filtered(table[::-1]).runs, filtered(VALUES[::-1], np.array([1, 0])).runs)
+    assert np.array_equal(filtered(table[1:]).runs, filtered(VALUES[1:], np.array([1])).runs)
+    assert np.array_equal(filtered(table, np.array([1, 1])).runs, filtered(VALUES, np.array([1, 1])).runs)
+    with pytest.raises(ConfigError, match="values have rows of 'carl', who are no participants of the data: index"):
+        filtered(table.rename({"anna": "carl"}))
+
+
 def test_no_data(random_data):
     data = random_data(1, 10)
     with pytest.raises(DataError, match="ParticleFilter needs a DatasetRNN"):
