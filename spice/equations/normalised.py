@@ -45,7 +45,8 @@ def check_normalised(model: SymbolicModel, dataset: DatasetRNN) -> None:
         wrong = known & unlike_probabilities(found)
         if wrong.any():
             session, trial = np.argwhere(wrong)[0]
-            raise ConfigError(told(found[session, trial], f"after session {sessions[session]}, trial {trial}", values))
+            when = f"after {dataset.place(sessions[session], int(trial))}"
+            raise ConfigError(told(found[session, trial], when, values))
 
 
 def unlike_probabilities(found: np.ndarray) -> np.ndarray:

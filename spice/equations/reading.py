@@ -171,7 +171,7 @@ def _check(model: SymbolicModel, dataset: DatasetRNN) -> None:
             session, trial = np.argwhere(gaps)[0]
             person = dataset.label("participant", int(dataset.participants[session]))
             problems.append(
-                f"the column {name!r} is empty for participant {person!r}, session {session}, trial {trial}; fill it "
+                f"the column {name!r} is empty for participant {person!r}, {dataset.place(session, trial)}; fill it "
                 "in, or mark the trial as missing."
             )
     if problems:

@@ -146,6 +146,15 @@ class DatasetRNN:
         """Number of choices that are predicted."""
         return int(self.scored.sum())
 
+    def place(self, session: int, trial: int) -> str:
+        """Where a trial is, in words: counted from 0, and as the user's table calls it, where that is known."""
+        own = []
+        if "block" in self.labels and self.columns.has("block"):
+            own.append(f"block {self.label('block', int(self.column('block')[session, 0]))!r}")
+        if self.columns.has("trial") and trial < self.shape[1] and self.column("trial")[session, trial].isfinite():
+            own.append(f"trial {self.column('trial')[session, trial]:g}")
+        return f"session {session}, trial {trial}" + (f" ({', '.join(own)})" if own else "")
+
     def label(self, column: str, code: int) -> Any:
         """The user's label of a code: the code itself where no labels were given."""
         labels = self.labels.get(column)

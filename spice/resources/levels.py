@@ -128,4 +128,4 @@ def _place(dataset: DatasetRNN, wrong: torch.Tensor) -> str:
     session, trial = wrong.nonzero()[0].tolist()
     person = dataset.label("participant", int(dataset.participants[session]))
     more = int(wrong.sum()) - 1
-    return f"for participant {person!r}, session {session}, trial {trial}" + (f" (and {more} more)" if more else "")
+    return f"for participant {person!r}, {dataset.place(session, trial)}" + (f" (and {more} more)" if more else "")

@@ -129,4 +129,4 @@ def first_bad_trial(likelihood: Likelihood, dataset: DatasetRNN, values: np.ndar
     if not len(bad):
         return ""
     session, trial = places[bad[0]]
-    return f", first in session {sessions[session]}, trial {trial + 1}"
+    return f", first in {dataset.place(int(sessions[session]), int(trial) + 1)}"
