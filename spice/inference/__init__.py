@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spice.inference.fitting.front import fit, objective
+    from spice.inference.fitting.likelihoods import likelihood_of
     from spice.inference.fitting.particles import ParticleFilter
     from spice.inference.fitting.selection import likelihood_ratio_test, select_models
     from spice.inference.recovery import RecoveryReport
@@ -19,6 +20,7 @@ __all__ = [
     "Stage",
     "canonical_block",
     "fit",
+    "likelihood_of",
     "likelihood_ratio_test",
     "objective",
     "refine_equations",
@@ -33,6 +35,7 @@ _LATER = {  # name: module
     "Stage": "stage",
     "canonical_block": "results",
     "fit": "fitting.front",
+    "likelihood_of": "fitting.likelihoods",
     "likelihood_ratio_test": "fitting.selection",
     "objective": "fitting.front",
     "refine_equations": "stage",

@@ -153,7 +153,7 @@ class DatasetRNN:
             own.append(f"block {self.label('block', int(self.column('block')[session, 0]))!r}")
         if self.columns.has("trial") and trial < self.shape[1] and self.column("trial")[session, trial].isfinite():
             own.append(f"trial {self.column('trial')[session, trial]:g}")
-        return f"session {session}, trial {trial}" + (f" ({', '.join(own)})" if own else "")
+        return f"session {session}, trial {trial}" + ("" if own in ([], [f"trial {trial}"]) else f" ({', '.join(own)})")
 
     def label(self, column: str, code: int) -> Any:
         """The user's label of a code: the code itself where no labels were given."""

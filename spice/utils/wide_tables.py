@@ -14,6 +14,7 @@ from spice.resources.columns import META_COLUMNS
 from spice.resources.dataset import DatasetRNN
 from spice.resources.offers import is_offer
 from spice.utils.cells import numbers_of, plain
+from spice.utils.convert_dataset import convert_dataset
 from spice.utils.tables import read_csv
 
 TAKEN = {*META_COLUMNS, "choice", "reward"}
@@ -70,8 +71,6 @@ def from_wide_tables(
     DataError
         If tables differ in shape or people, or cells cannot be used; problems are named with file, person and trial.
     """
-    from spice.utils.convert_dataset import convert_dataset  # which offers this function by its name, too
-
     sources = {"choice": actions, "reward": rewards, **_check_shown(shown)}
     if blocks is not None:
         sources["block"] = blocks

@@ -246,7 +246,8 @@ class StepLikelihood:
         if isinstance(step, HiddenStep) and step.rule != "marginal":
             raise ModelFormError(
                 f"the likelihood of {self._model.name!r} with rule={step.rule!r} jumps, so that it has no derivatives "
-                "to fit by; use rule='marginal' or the particle filter. log_probabilities gives its plain values."
+                "to fit by; use rule='marginal' or the particle filter. spice.inference.likelihood_of(model, "
+                "dataset).log_probabilities(values) gives its plain values."
             )
         values, group = self._rows(values, group)
         kernel = self._kernel(order)
