@@ -17,6 +17,7 @@ from spice.utils.to_table import to_table
 
 __all__ = ["convert_dataset", "to_table"]
 
+MISSING_CODES = ("-1", "-9", "-99", "-999", "99", "999")  # of choices, among other labels
 RARELY = 0.001  # share of all choices up to which an option is named as hardly ever chosen
 MAX_CHOICES = 100  # more labels than this without choices=[...] means that another column was named
 
@@ -228,15 +229,17 @@ def _taken_for_granted(rows: Rows, rewards: list, trial: str | None, choices: Se
 
 
 def _rare_choices(rows: Rows) -> list[str]:
-    """Labels that look like typing errors: equal but for case or spaces, or chosen next to never."""
+    """Labels that may be no options: equal but for case or spaces, codes of missing choices, chosen next to never."""
     labels = rows.labels["choice"]
     plain_text = [" ".join(label.split()).casefold() if isinstance(label, str) else label for label in labels]
     alike = [label for label, text in zip(labels, plain_text, strict=True) if plain_text.count(text) > 1]
     counts = np.bincount(rows.choice[rows.choice >= 0], minlength=len(labels))
     rare = [label for label, count in zip(labels, counts, strict=True) if count <= RARELY * counts.sum()]
-    if not alike and not rare:
+    missing = [label for label in labels if str(label).removesuffix(".0") in MISSING_CODES] if len(labels) > 2 else []
+    if not alike and not rare and not missing:
         return []
     what = f"{alike} differ in case or spaces only" if alike else f"{rare} are hardly ever chosen"
+    what = f"{missing} look like codes of missing choices (leave such cells empty)" if missing else what
     return [f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."]
 
 

@@ -1,5 +1,6 @@
 """Tables in and out: codes and labels, order, gaps, missing trials, rewards, inputs, and every error by its text."""
 
+import re
 import time
 import warnings
 
@@ -409,8 +410,20 @@ def test_labels_that_look_like_typing_errors_are_named():
 
 def test_options_that_are_hardly_ever_chosen_are_named():
     table = pd.concat([make_table().assign(run=make_table()["run"] + 10 * i) for i in range(300)], ignore_index=True)
-    table.loc[0, "arm"] = "999"
-    with pytest.warns(SpiceWarning, match=r"choices \['999'\] are hardly ever chosen"):
+    table.loc[0, "arm"] = "centre"
+    with pytest.warns(SpiceWarning, match=r"choices \['centre'\] are hardly ever chosen"):
+        convert(table)
+
+
+@pytest.mark.parametrize("code", [-1, -9, 99, "999"])
+def test_codes_of_missing_choices_are_named(code):
+    table = make_table()
+    arms = {"left": type(code)(0), "right": type(code)(1)}
+    convert(table.assign(arm=table["arm"].map(arms)))
+    table = table.assign(arm=[arms.get(arm, code) for arm in table["arm"]], points=table["points"].fillna(0))
+    assert (table["arm"] == code).any()
+    named = re.escape(repr(code))
+    with pytest.warns(SpiceWarning, match=rf"choices \[{named}\] look like codes of missing choices \(leave"):
         convert(table)
 
 
