@@ -323,7 +323,8 @@ class FittedSpice(StoredSpice):
         dataset = DatasetRNN.of(X, y, self.n_actions_, columns)
         if self._any_model().n_participants == 1:
             check_dataset(dataset, None, self.missing_reward)
-            return align(pooled(dataset), columns, (), {})
+            codes = {name: labels for name, labels in self.labels_.items() if name != "participant"}
+            return align(pooled(dataset), columns, (), codes)
         labels = dataset.labels.get("participant")
         check_dataset(dataset, self.n_participants_ if labels is None else len(labels), self.missing_reward)
         return align(dataset, columns, self.participants_, self.labels_)

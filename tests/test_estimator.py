@@ -415,6 +415,17 @@ def test_columns_are_matched_by_name(agent_data):
         estimator.predict(other)
 
 
+def test_options_keep_their_labels(agent_data):
+    def labelled(choices):
+        return DatasetRNN(agent_data.xs[:6], agent_data.ys[:6], labels={"choice": choices, "participant": ["anna"]})
+
+    estimator = quick(labelled(["left", "right"]))
+    with pytest.raises(
+        DataError, match=r"labels of 'choice' are \['right', 'left'\], .*convert with choices=\['left',"
+    ):
+        estimator.predict(labelled(["right", "left"]))
+
+
 def test_a_model_without_embedding_serves_new_participants(agent_data):
     several = agent_data[:6]
     several.xs[..., -1] = torch.arange(6.0)[:, None]

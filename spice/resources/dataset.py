@@ -148,12 +148,15 @@ class DatasetRNN:
 
     def place(self, session: int, trial: int) -> str:
         """Where a trial is, in words: counted from 0, and as the user's table calls it, where that is known."""
-        own = []
-        if "block" in self.labels and self.columns.has("block"):
-            own.append(f"block {self.label('block', int(self.column('block')[session, 0]))!r}")
-        if self.columns.has("trial") and trial < self.shape[1] and self.column("trial")[session, trial].isfinite():
-            own.append(f"trial {self.column('trial')[session, trial]:g}")
-        return f"session {session}, trial {trial}" + ("" if own in ([], [f"trial {trial}"]) else f" ({', '.join(own)})")
+        own = {}
+        for name in ("block", "trial"):
+            if self.columns.has(name) and trial < self.shape[1] and self.column(name)[session, trial].isfinite():
+                code = float(self.column(name)[session, trial])
+                own[name] = self.label(name, int(code)) if code.is_integer() else code
+        if "block" not in self.labels:
+            own = {name: number for name, number in own.items() if name == "trial" and number != trial}
+        told = ", ".join(f"{name} {value!r}" for name, value in own.items())
+        return f"session {session}, trial {trial}" + (f" ({told})" if told else "")
 
     def label(self, column: str, code: int) -> Any:
         """The user's label of a code: the code itself where no labels were given."""

@@ -235,5 +235,5 @@ def test_places_are_told_as_the_table_has_them():
     xs[..., 0], xs[..., 4], xs[1, :, 5] = 1, torch.tensor([10.0, 11.0, torch.nan]), 1
     data = DatasetRNN(xs, torch.zeros(2, 3, 2), columns, {"block": ["pre", "post"]})
     assert data.place(1, 1) == "session 1, trial 1 (block 'post', trial 11)"
-    assert data.place(0, 3) == "session 0, trial 3 (block 'pre')"  # that only ys knows
+    assert data.place(0, 3) == "session 0, trial 3"  # that only ys knows
     assert DatasetRNN(xs, data.ys, columns).place(1, 2) == "session 1, trial 2"
