@@ -10,7 +10,7 @@ import sympy
 
 from spice.equations.agent_inputs import ROUNDING
 from spice.equations.latex import PREVIOUS, text_expression
-from spice.equations.model_parts import SIGNALS, WHERE, Parameter, read_lag
+from spice.equations.model_parts import SIGNALS, WHERE, Parameter
 from spice.equations.parsing import FUNCTIONS, InCell, OverActions
 from spice.equations.priors import Prior, read_prior
 from spice.errors import ConfigError, did_you_mean
@@ -19,8 +19,6 @@ from spice.resources.columns import NEXT
 
 if TYPE_CHECKING:
     from spice.equations.symbolic import SymbolicModel
-
-OWN = ("state", "parameter", "name in let")  # what a model brings along; the others are columns of the data
 
 
 def find_problems(model: "SymbolicModel", unread: bool = False) -> Iterator[str]:
@@ -67,8 +65,6 @@ def _names(model: "SymbolicModel") -> Iterator[str]:
                 yield f"{name!r} cannot be the name of {a_kind}: use letters, digits and _, and no function's name."
             elif name in seen:
                 yield f"the {kind} {name!r} has the name of {_a(seen[name])}; rename one of them."
-            elif kind in OWN and (lag := read_lag(name, (*model.inputs, *model.shown))) is not None:
-                yield f"the {kind} {name!r} has the name of {lag[0]!r} {lag[1]} trial(s) ago; rename it."
             seen.setdefault(name, kind)
 
 

@@ -110,10 +110,6 @@ def test_conditions_are_comparisons():
         ({"logits": "k[0] + beta * size"}, "k[0] names no cell: k has no cells"),
         ({"inputs": ["season"]}, "the shown input 'season' has the name of an input"),
         ({"let": {"alpha": "q"}}, "the name in let 'alpha' has the name of a parameter"),
-        (
-            {"let": {"reward_lag2": "q"}},
-            "the name in let 'reward_lag2' has the name of 'reward' 2 trial(s) ago; rename",
-        ),
         ({"let": {"one": "two", "two": "q"}}, "'two' in let (one) is not known"),
         ({"probabilities": "softmax(q)"}, "give either logits or probabilities."),
         ({"logits": None}, "give either logits or probabilities."),
