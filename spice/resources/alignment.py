@@ -35,8 +35,7 @@ def align(
     DataError
         If inputs, options or participants are not those of the model.
     """
-    read = [name for name in dataset.labels if name not in ("participant", "block")]
-    check_codes(dataset, columns.n_actions, labels, read)
+    check_codes(dataset, columns.n_actions, labels, ("choice", *columns.all_inputs))
     given, needed = dataset.columns.all_inputs, columns.all_inputs
     if set(given) != set(needed):
         raise DataError(

@@ -235,12 +235,24 @@ def _rare_choices(rows: Rows) -> list[str]:
     alike = [label for label, text in zip(labels, plain_text, strict=True) if plain_text.count(text) > 1]
     counts = np.bincount(rows.choice[rows.choice >= 0], minlength=len(labels))
     rare = [label for label, count in zip(labels, counts, strict=True) if count <= RARELY * counts.sum()]
-    missing = [label for label in labels if str(label).removesuffix(".0") in MISSING_CODES] if len(labels) > 2 else []
-    if not alike and not rare and not missing:
-        return []
-    what = f"{alike} differ in case or spaces only" if alike else f"{rare} are hardly ever chosen"
-    what = f"{missing} look like codes of missing choices (leave such cells empty)" if missing else what
-    return [f"the choices {what}: each label counts as an option. State those that are meant with choices=[...]."]
+    missing = _codes_of_missing(labels)
+    what = [
+        *([f"{missing} look like codes of missing choices (leave such cells empty)"] if missing else []),
+        *([f"{alike} differ in case or spaces only"] if alike else []),
+        *([f"{rare} are hardly ever chosen"] if rare and not alike and not missing else []),
+    ]
+    return [
+        f"the choices {told}: each label counts as an option. State those that are meant with choices=[...]."
+        for told in what
+    ]
+
+
+def _codes_of_missing(labels: Sequence[Any]) -> list[Any]:
+    """Labels such as -1 or 99 among others, if they do not go on with whole numbers that are labels, too."""
+    codes = {str(label).removesuffix(".0"): label for label in labels}
+    found = [name for name in codes if name in MISSING_CODES and len(labels) > 2]
+    alone = [name for name in found if int(name) < 0 or str(int(name) - 1) not in codes]
+    return [codes[name] for name in alone]
 
 
 def _assemble(rows: Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:

@@ -127,6 +127,8 @@ def read_csv(path: Any, **options: Any) -> pd.DataFrame:
             missing = {"keep_default_na": False, "na_values": list(MISSING_TEXT)}
             table = pd.read_csv(path, index_col=False, **missing, **options)  # else the first column may be names
     except pd.errors.ParserWarning:
+        header = pd.read_csv(path, index_col=False, nrows=0)
+        _check_separator(name, list(map(str, header.columns)))
         raise DataError(
             f"the rows of {name!r} have more fields than its header: is there a decimal comma? Correct the file, or "
             "give a DataFrame, e.g. pandas.read_csv(..., index_col=0) where the first field is a row's name."
@@ -143,13 +145,16 @@ def read_csv(path: Any, **options: Any) -> pd.DataFrame:
             f"the file {name!r} cannot be read as a table ({reason}); save it as comma-separated text in UTF-8, or "
             "give a DataFrame, e.g. pandas.read_excel(...)."
         ) from None
-    first = str(table.columns[0]) if options.get("header", 0) == 0 else str(table.iloc[0, 0])
-    if len(table.columns) == 1 and len(parts := re.split(r"[;\t]", first)) > 1:
+    _check_separator(name, list(map(str, table.columns if options.get("header", 0) == 0 else table.iloc[0])))
+    return table
+
+
+def _check_separator(name: str, header: list[str]) -> None:
+    if len(header) == 1 and len(parts := re.split(r"[;\t]", header[0])) > 1:
         raise DataError(
             f"the file {name!r} does not separate its columns by commas; give a DataFrame, e.g. "
-            f"pandas.read_csv({name!r}, sep={first[len(parts[0])]!r})."
+            f"pandas.read_csv({name!r}, sep={header[0][len(parts[0])]!r})."
         )
-    return table
 
 
 def check_names(table: pd.DataFrame, roles: Mapping[str, str], further: Sequence[Any]) -> None:

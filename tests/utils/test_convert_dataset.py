@@ -427,6 +427,16 @@ def test_codes_of_missing_choices_are_named(code):
         convert(table)
 
 
+def test_whole_numbers_in_a_row_are_no_codes_of_missing_choices():
+    table = make_table().assign(points=0.0)
+    convert(table.assign(arm=np.resize(np.arange(95, 100), len(table))))
+    arms = np.resize(["left", "right", "Left", "-1"], len(table))
+    with pytest.warns(SpiceWarning) as caught:
+        convert(table.assign(arm=arms))
+    told = "\n".join(str(entry.message) for entry in caught)
+    assert "['-1'] look like" in told and "['Left', 'left'] differ" in told
+
+
 def test_columns_that_are_none_are_refused():
     with pytest.raises(ConfigError, match="must be named: give "):
         convert(make_table(), participant=None)

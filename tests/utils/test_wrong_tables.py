@@ -153,6 +153,14 @@ def test_rows_with_more_fields_than_the_header(tmp_path, header, rows):
         convert_dataset(path, participant=header.split(",")[0], choice="choice", reward="reward")
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_and_decimal_commas(tmp_path, separator):
+    path = tmp_path / "choices.csv"
+    path.write_text("\n".join(separator.join(row) for row in (["who", "arm", "rt"], ["ann", "0", "0,5"])))
+    with pytest.raises(DataError, match="does not separate its columns by commas; .*sep="):
+        convert_dataset(path, participant="who", choice="arm", reward="rt")
+
+
 def test_commas_at_the_end_of_lines(tmp_path):
     path = tmp_path / "choices.csv"
     path.write_text("person,trial,choice,reward\nanna,0,0,1,\nanna,1,1,0,\n")

@@ -6,6 +6,7 @@ import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
 from spice.errors import ConfigError, DataError, first_of
+from spice.inference.fitting.result import EVERYBODY
 from spice.inference.general.own_step import StepTrials
 from spice.inference.threads import Threads
 from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
@@ -119,7 +120,7 @@ class ParticleFilter:
         ----------
         values : np.ndarray or pandas.DataFrame, shape (n_rows, n_parameters)
             Parameters on the natural scale; a table by its columns' names and, without ``group``, by participants'
-            labels in its index.
+            labels in its index, or of one row for ``"everybody"``.
         group : np.ndarray of int, shape (n_rows,), optional
             Participant of each row, by place in `participants`; default one row for each.
 
@@ -149,6 +150,8 @@ class ParticleFilter:
             lacking = [name for name in self.names if name not in values.columns]
             if lacking:
                 raise ConfigError(f"values lack {', '.join(map(repr, lacking))}; they need {', '.join(self.names)}.")
+            if list(values.index) == [EVERYBODY] and EVERYBODY not in self._places and group is None:
+                values = values.loc[[EVERYBODY] * len(self._places)].set_axis(list(self._places))
             strange = [label for label in values.index if group is None and label not in self._places]
             if strange:
                 raise ConfigError(

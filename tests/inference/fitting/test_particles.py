@@ -182,6 +182,8 @@ def test_tables_are_read_by_label(random_data):
     assert np.array_equal(filtered(table[::-1]).runs, filtered(VALUES[::-1], np.array([1, 0])).runs)
     assert np.array_equal(filtered(table[1:]).runs, filtered(VALUES[1:], np.array([1])).runs)
     assert np.array_equal(filtered(table, np.array([1, 1])).runs, filtered(VALUES, np.array([1, 1])).runs)
+    both = pd.DataFrame(VALUES[[0, 0]], columns=list(filtered.names))
+    assert np.array_equal(filtered(both[:1].set_axis(["everybody"])).runs, filtered(both.to_numpy()).runs)
     with pytest.raises(ConfigError, match="values have rows of 'carl', who are no participants of the data: index"):
         filtered(table.rename({"anna": "carl"}))
 

@@ -40,12 +40,15 @@ class Edges:
         ends = np.where(self.endless, "runs to infinity", "is at a bound")
         return [f"the population's mean of {name} {end}" for name, end in zip(self.names, ends, strict=True)]
 
-    def told(self) -> list[str]:
-        """As warnings."""
+    def told(self) -> list[tuple[type[Warning], str]]:
+        """As warnings; where there is no bound, EM cannot come to an end."""
         return [
-            f"the population's mean of {name} ran to {value:.3g}: the choices say only that everybody's is near a "
-            "bound, or beyond all measure; leave the parameter out, or put a number in its place."
-            for name, value in zip(self.names, self.values, strict=True)
+            (
+                ConvergenceWarning if endless else IdentificationWarning,
+                f"the population's mean of {name} ran to {value:.3g}: the choices say only that everybody's is near a "
+                "bound, or beyond all measure; leave the parameter out, or put a number in its place.",
+            )
+            for name, value, endless in zip(self.names, self.values, self.endless, strict=True)
         ]
 
 
@@ -66,7 +69,7 @@ def warn(em: Any, edges: Edges, tolerance: float, max_iterations: int, labels: S
         (ConvergenceWarning, _unsettled(em, tolerance, max_iterations)),
         (ConvergenceWarning, _unsure(em, labels)),
     ]
-    found += [(IdentificationWarning, text) for text in (*_indistinct(em), *edges.told())]
+    found += [*((IdentificationWarning, text) for text in _indistinct(em)), *edges.told()]
     for category, text in found:
         if text:
             warnings.warn(text, category, stacklevel=stacklevel)
