@@ -61,10 +61,11 @@ def check_offers(dataset: DatasetRNN, read: Collection[str] = ()) -> None:
         If they cannot be used; all problems are listed, each with column, participant, session and trial.
     """
     names = offer_names(dataset.n_actions)
+    by_label = {f"{AVAILABLE}{label}" for label in dataset.labels.get("choice", ())}
     strange = [
         f"the column {name!r} is of no option: name each by its code, {', '.join(names)}."
         for name in dataset.columns.all_inputs
-        if name.startswith(AVAILABLE) and name not in (*names, *read) and _means_option(dataset, name)
+        if not name.startswith(NEXT) and name not in (*names, *read) and (is_offer(name) or name in by_label)
     ]
     if strange:
         raise DataError(join_problems("What is on offer cannot be read", strange))
@@ -94,11 +95,6 @@ def check_offers(dataset: DatasetRNN, read: Collection[str] = ()) -> None:
             break  # the coming trial's values are the next row's, so they would be named twice
     if problems:
         raise DataError(join_problems("What is on offer does not fit the choices", problems))
-
-
-def _means_option(dataset: DatasetRNN, name: str) -> bool:
-    option = name.removeprefix(AVAILABLE)
-    return option.isdecimal() or option in map(str, dataset.labels.get("choice", ()))
 
 
 def _not_shown(dataset: DatasetRNN, name: str) -> str:

@@ -213,7 +213,7 @@ def _read_input(rows: Rows, name: str) -> list[str]:
 
 
 def _taken_for_granted(rows: Rows, rewards: list, trial: str | None, choices: Sequence[Any] | None) -> list[str]:
-    notices = [] if choices is not None else _rare_choices(rows)
+    notices = [] if choices is not None else _odd_choices(rows)
     if trial is None:
         notices.append(
             "no trial column was named: the rows of a session are taken in the order given. "
@@ -228,31 +228,30 @@ def _taken_for_granted(rows: Rows, rewards: list, trial: str | None, choices: Se
     return notices
 
 
-def _rare_choices(rows: Rows) -> list[str]:
+def _odd_choices(rows: Rows) -> list[str]:
     """Labels that may be no options: equal but for case or spaces, codes of missing choices, chosen next to never."""
     labels = rows.labels["choice"]
     plain_text = [" ".join(label.split()).casefold() if isinstance(label, str) else label for label in labels]
     alike = [label for label, text in zip(labels, plain_text, strict=True) if plain_text.count(text) > 1]
     counts = np.bincount(rows.choice[rows.choice >= 0], minlength=len(labels))
     rare = [label for label, count in zip(labels, counts, strict=True) if count <= RARELY * counts.sum()]
-    missing = _codes_of_missing(labels)
-    what = [
-        *([f"{missing} look like codes of missing choices (leave such cells empty)"] if missing else []),
-        *([f"{alike} differ in case or spaces only"] if alike else []),
-        *([f"{rare} are hardly ever chosen"] if rare and not alike and not missing else []),
-    ]
+    kinds = {
+        "look like codes of missing choices (leave such cells empty)": _codes_of_missing(labels),
+        "differ in case or spaces only": alike,
+    }
+    kinds = kinds if any(kinds.values()) else {"are hardly ever chosen": rare}
     return [
-        f"the choices {told}: each label counts as an option. State those that are meant with choices=[...]."
-        for told in what
+        f"the choices {odd} {what}: each label counts as an option. State those that are meant with choices=[...]."
+        for what, odd in kinds.items()
+        if odd
     ]
 
 
 def _codes_of_missing(labels: Sequence[Any]) -> list[Any]:
     """Labels such as -1 or 99 among others, if they do not go on with whole numbers that are labels, too."""
     codes = {str(label).removesuffix(".0"): label for label in labels}
-    found = [name for name in codes if name in MISSING_CODES and len(labels) > 2]
-    alone = [name for name in found if int(name) < 0 or str(int(name) - 1) not in codes]
-    return [codes[name] for name in alone]
+    found = [name for name in MISSING_CODES if name in codes and len(labels) > 2]
+    return [codes[name] for name in found if int(name) < 0 or str(int(name) - 1) not in codes]
 
 
 def _assemble(rows: Rows, inputs: list, shown: list, roles: dict[str, str]) -> DatasetRNN:

@@ -6,7 +6,7 @@ import numpy as np
 
 from spice.equations.compiled_model import CompiledModel, HiddenStep
 from spice.errors import ConfigError, DataError, first_of
-from spice.inference.fitting.result import EVERYBODY
+from spice.inference.fitting.result import EVERYBODY, participant_labels
 from spice.inference.general.own_step import StepTrials
 from spice.inference.threads import Threads
 from spice.resources.arguments import as_numbers, in_words, is_number, is_whole
@@ -108,7 +108,7 @@ class ParticleFilter:
         self.names = tuple(model.parameters)
         self._model, self._data = model, StepTrials(model, dataset)
         self.participants = self._data.participants
-        self._places = {dataset.label("participant", number): k for k, number in enumerate(self.participants)}
+        self._places = {label: k for k, label in enumerate(participant_labels(self._data, dataset))}
         self._n_particles, self._n_runs = int(n_particles), int(n_runs)
         self._seed, self._threshold = int(seed), float(threshold)
         self._threads = Threads(self._data.lengths * self._n_particles, n_threads)
@@ -147,19 +147,7 @@ class ParticleFilter:
     def _checked(self, values: Any, group: Any) -> tuple[np.ndarray, np.ndarray]:
         """Rows and their participants: compiled loops would read beside arrays that do not fit."""
         if hasattr(values, "columns"):
-            lacking = [name for name in self.names if name not in values.columns]
-            if lacking:
-                raise ConfigError(f"values lack {', '.join(map(repr, lacking))}; they need {', '.join(self.names)}.")
-            if list(values.index) == [EVERYBODY] and EVERYBODY not in self._places and group is None:
-                values = values.loc[[EVERYBODY] * len(self._places)].set_axis(list(self._places))
-            strange = [label for label in values.index if group is None and label not in self._places]
-            if strange:
-                raise ConfigError(
-                    f"values have rows of {first_of(list(map(repr, strange)))}, who are no participants of the data: "
-                    "index the table by participant label, or say whose rows they are by group."
-                )
-            group = [self._places[label] for label in values.index] if group is None else group
-            values = values[list(self.names)]
+            values, group = self._of_table(values, group)
         values = np.ascontiguousarray(as_numbers(values, "values"))
         if values.ndim != 2 or values.shape[1] != len(self.names):
             raise ConfigError(
@@ -177,6 +165,25 @@ class ParticleFilter:
         if group.shape != (len(values),) or not np.isin(group, np.arange(n_people)).all():
             raise ConfigError(f"group must name a participant for each of {n_rows} rows, from 0 to {n_people - 1}.")
         return values, group.astype(np.int64)
+
+    def _of_table(self, table: Any, group: Any) -> tuple[Any, Any]:
+        """Columns by name; without ``group`` rows by participant label, or one row for everybody."""
+        lacking = [name for name in self.names if name not in table.columns]
+        if lacking:
+            raise ConfigError(f"values lack {', '.join(map(repr, lacking))}; they need {', '.join(self.names)}.")
+        table = table[list(self.names)]
+        if group is not None:
+            return table, group
+        if list(table.index) == [EVERYBODY] and EVERYBODY not in self._places:
+            everybody = list(self._places.values())
+            return table.iloc[[0] * len(everybody)], everybody
+        strange = [label for label in table.index if label not in self._places]
+        if strange:
+            raise ConfigError(
+                f"values have rows of {first_of(list(map(repr, strange)))}, who are no participants of the data: "
+                "index the table by participant label, or say whose rows they are by group."
+            )
+        return table, [self._places[label] for label in table.index]
 
 
 def _combine(by_run: np.ndarray) -> Filtered:

@@ -309,6 +309,6 @@ class FitResult:
         return values
 
 
-def participant_labels(likelihood: "Likelihood", dataset: DatasetRNN) -> list[Any]:
-    """The user's labels of a likelihood's participants."""
+def participant_labels(likelihood: Any, dataset: DatasetRNN) -> list[Any]:
+    """The user's labels of the participants of a likelihood, or of whatever else names them."""
     return [dataset.label("participant", number) for number in likelihood.participants]

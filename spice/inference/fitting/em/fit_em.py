@@ -41,7 +41,7 @@ from spice.inference.fitting.em.settings import check_settings
 from spice.inference.fitting.em.steps import EM
 from spice.inference.fitting.em.warn import edges_of, warn
 from spice.inference.fitting.population import Design, Population, design_matrix
-from spice.inference.fitting.remarks import with_note
+from spice.inference.fitting.remarks import CONVERGED, NO_TRIALS, with_note
 from spice.inference.fitting.transforms import Scale
 from spice.inference.fitting.uncertainty import Uncertainty, precisions
 
@@ -161,7 +161,7 @@ def _result(em: EM, found: Posterior, design: Design, n_trials: np.ndarray) -> E
     log_evidence[at], starts[at] = found.log_evidence, em.starts
     own = np.ones(n_people, bool)
     own[at] = ~em.unsure
-    reason = np.where(own, "converged" if em.settled else "EM did not converge", "no step led on before the mode")
+    reason = np.where(own, CONVERGED if em.settled else "EM did not converge", "no step led on before the mode")
     reason[at[em.unsure & em.restless]] = "several modes: the best may not have been found"
     of_means, of_log_sds = em.prior.information(guess)
     of_prior = of_means, of_log_sds / (2 * np.diag(guess.covariance)) ** 2
@@ -179,7 +179,7 @@ def _result(em: EM, found: Posterior, design: Design, n_trials: np.ndarray) -> E
         covariance=guess.covariance,
         design=design,
         converged=own & em.settled,
-        reason=np.where(n_trials > 0, reason, "no scored choices"),
+        reason=np.where(n_trials > 0, reason, NO_TRIALS),
         starts=starts,
         n_iterations=em.n_iterations,
         change=em.change,
