@@ -135,8 +135,8 @@ def fit_em(
     found = _result(em, posterior, design, n_trials)
     edges = edges_of(em, found.population.mean_se.to_numpy())
     warn(em, edges, tolerance, max_iterations, labels, stacklevel=6)  # who called fit
-    reason = [with_note(text, "; ".join(edges.notes())) for text in found.reason]
-    return replace(found, reason=np.array(reason, dtype=object), converged=found.converged & ~edges.endless.any())
+    reason = np.array([with_note(text, "; ".join(edges.notes())) for text in found.reason], dtype=object)
+    return replace(found, reason=reason, converged=found.converged & ~edges.endless.any())
 
 
 def _without_priors(scale: Scale) -> dict[str, Any]:
@@ -161,7 +161,8 @@ def _result(em: EM, found: Posterior, design: Design, n_trials: np.ndarray) -> E
     log_evidence[at], starts[at] = found.log_evidence, em.starts
     own = np.ones(n_people, bool)
     own[at] = ~em.unsure
-    reason = np.where(own, CONVERGED if em.settled else "EM did not converge", "no step led on before the mode")
+    settled = CONVERGED if em.settled else "EM did not converge"
+    reason = np.where(own, settled, "no step led on before the mode").astype(object)  # of any length
     reason[at[em.unsure & em.restless]] = "several modes: the best may not have been found"
     of_means, of_log_sds = em.prior.information(guess)
     of_prior = of_means, of_log_sds / (2 * np.diag(guess.covariance)) ** 2

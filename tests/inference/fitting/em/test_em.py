@@ -17,6 +17,7 @@ from spice.errors import ConfigError, ConvergenceWarning, DataError, Identificat
 from spice.inference import fit
 from spice.inference.fitting.em.fit_em import fit_em
 from spice.inference.fitting.em.modes import Laplace, Points
+from spice.inference.fitting.em.steps import EM
 from spice.inference.fitting.transforms import Scale
 from spice.inference.general.generated import Exact, GeneratedLikelihood
 from spice.precoded import with_lapse
@@ -531,6 +532,21 @@ def test_the_same_where_the_direction_differs_between_people():
     assert "cannot tell beta and rho apart" in str(caught[1].message) and not fit.converged.any()
     with pytest.warns(IdentificationWarning, match="cannot tell beta and rho apart"):
         fit_em(*arguments, max_iterations=20)
+
+
+def test_people_with_several_modes_are_told_so_in_full(monkeypatch):
+    posterior = EM.posterior
+
+    def restless(em, *arguments):
+        found = posterior(em, *arguments)
+        em.unsure[0] = em.restless[0] = True
+        return found
+
+    monkeypatch.setattr(EM, "posterior", restless)
+    y, covariance, _ = normal_people()
+    with pytest.warns(ConvergenceWarning, match="best mode may not have been found for participants 0: see"):
+        fit = laplace_em(normal_likelihood(y, np.linalg.inv(covariance)), free("a", "b"))
+    assert fit.reason[0] == "several modes: the best may not have been found" and set(fit.reason[1:]) == {"converged"}
 
 
 def test_a_parameter_without_effect_is_named():
